@@ -20,7 +20,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Put ``content`` at ``path``: all of it, or nothing.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written; ``path`` is as it was.
+        OSError: the disk is full or the folder read-only; ``path`` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)

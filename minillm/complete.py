@@ -1,0 +1,90 @@
+"""How does text grow? A prompt in, pieces of text out.
+
+Tokens are not characters: a token may be half of one. What is yielded here is always
+whole characters, and never a part of a stop string. Book: chapter 11.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Generator
+
+from minillm.cache import KVCache
+from minillm.generate import Overflow, stream
+from minillm.model import LanguageModel
+from minillm.sample import Sampler
+from minillm.tokenizer import IncrementalDecoder, Tokenizer
+
+
+def complete(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    max_new_tokens: int,
+    sampler: Sampler | None = None,
+    generator: Generator | None = None,
+    *,
+    stop: Sequence[str] = (),
+    use_cache: bool = True,
+    overflow: Overflow = "slide",
+) -> Iterator[str]:
+    """Yield the text that follows ``prompt``, piece by piece.
+
+    Args:
+        model: what scores.
+        tokenizer: the one the model was trained with.
+        prompt: at least one character, all of them known to ``tokenizer``.
+        max_new_tokens: tokens, not characters.
+        sampler: greedy if left out.
+        generator: makes the text repeatable.
+        stop: strings that end the text; they are not yielded, and neither is what
+            follows. The tokenizer's end of text always stops.
+        use_cache: False reads everything again for each token. Same text, slower.
+        overflow: see :func:`minillm.generate.stream`.
+
+    Raises:
+        ValueError: the prompt is empty or cannot be encoded; a stop string is empty.
+    """
+    if not prompt:
+        raise ValueError("prompt ('') must hold at least one character")
+    if not all(stop):
+        raise ValueError("stop ('') must not be an empty string")
+    device = next(model.parameters()).device
+    tokens = torch.tensor([tokenizer.encode(prompt)], device=device)  # (1, T)
+    past_key_values = None
+    if use_cache:
+        room = min(model.config.context_length, tokens.shape[1] + max_new_tokens)
+        past_key_values = KVCache.empty(
+            model.config, 1, room, like=next(model.parameters())
+        )
+    end = tokenizer.end_of_text
+    decoder, held = IncrementalDecoder(tokenizer), ""
+    longest = max((len(text) for text in stop), default=1)
+    for column in stream(
+        model,
+        tokens,
+        max_new_tokens,
+        sampler,
+        generator,
+        past_key_values,
+        stop_tokens=() if end is None else (end,),
+        overflow=overflow,
+    ):
+        token = int(column)
+        if token == end:
+            break
+        held += decoder.feed([token])
+        found = [held.find(text) for text in stop if text in held]
+        if found:
+            if before := held[: min(found)]:
+                yield before
+            return
+        # The tail may be the beginning of a stop string: wait for the next token.
+        ready = max(0, len(held) - (longest - 1))
+        if ready:
+            yield held[:ready]
+            held = held[ready:]
+    if rest := held + decoder.flush():
+        found = [rest.find(text) for text in stop if text in rest]
+        if rest := rest[: min(found, default=len(rest))]:
+            yield rest
