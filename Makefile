@@ -1,0 +1,75 @@
+# `make help` lists the only commands there are. Each works from a fresh clone by itself.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CHAPTERS := $(wildcard book/[0-9]*.ipynb)
+
+# One thread: sums come out the same, and two threads on busy cores are slower.
+export OMP_NUM_THREADS := 1
+export PYTHONHASHSEED := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data book lab test lint train bench mutants notebooks costs lock clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
+		awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+setup: $(READY) ## make .venv with everything the course needs
+
+$(READY): requirements.txt constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --no-compile -r requirements.txt -c constraints.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+data: $(READY) ## fetch and prepare the text of Shakespeare
+	@$(BIN)/minillm prepare shakespeare
+
+# A build that failed must say so again: Sphinx warns about a page only when it reads it.
+book: data ## build the book in _build/html
+	@$(BIN)/jupyter-book build . -W --keep-going -n --quiet || \
+		{ rm -rf _build; exit 1; }
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+lab: data ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=. book
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint book ## run every check: style, types, layers, notebooks, book, tests
+	$(BIN)/python book/tools/sitecheck.py _build/html
+	$(BIN)/pytest --nbval book/
+	$(BIN)/pytest
+
+train: data ## train a small Llama on Shakespeare and let it write (minutes)
+	$(BIN)/minillm train llama --overwrite
+	$(BIN)/minillm generate runs/llama
+
+bench: $(READY) ## measure the package against its peers
+	@if [ -d benchmarks ]; then $(BIN)/python -m benchmarks; \
+		else echo "There are no benchmarks yet."; fi
+
+mutants: $(READY) ## plant bugs in the package; the tests must find each
+	$(BIN)/python tests/mutants/run.py
+
+notebooks: data ## run the notebooks again and store what they print
+	$(BIN)/python book/tools/renb.py $(CHAPTERS)
+
+costs: data ## measure each chapter's time and memory into book/costs.json
+	$(BIN)/python book/tools/measure.py $(CHAPTERS)
+
+lock: $(READY) ## write constraints.txt from what .venv holds
+	$(BIN)/python book/tools/lock.py
+
+clean: ## remove what was made, except data and runs
+	rm -rf $(VENV) _build .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		.import_linter_cache *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
