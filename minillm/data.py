@@ -1,0 +1,875 @@
+"""Which tokens come next? A corpus on disk, as one long row of tokens, and its batches.
+
+``prepare`` turns text into a folder: ``train.bin`` and ``val.bin`` (little-endian
+integers, nothing else), ``tokenizer.json``, and ``meta.json``, which says what they
+must be. ``Corpus`` opens the folder, and ``TokenFile`` reads a file through
+``np.memmap``, so that it may be larger than memory. Book: chapter 8.
+"""
+
+import hashlib
+import mmap
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from jaxtyping import Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from minillm import corpora, files
+from minillm import tokenizer as tokenizers
+from minillm.corpora import Source, Survey
+from minillm.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
+
+Batch = tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]
+"""Inputs and targets: ``targets[b, t]`` is the token that follows ``inputs[b, t]``."""
+
+Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = ("train", "val")
+
+FORMAT = "minillm corpus"
+FORMAT_VERSION = 1
+
+LARGEST_UINT16_VOCABULARY = 65_536
+
+FILE_NAMES = {
+    "meta.json",
+    "tokenizer.json",
+    "train.bin",
+    "train.idx",
+    "val.bin",
+    "val.idx",
+}
+
+LOCK_SECONDS = 600
+"""How long to wait for another process that prepares the same folder."""
+
+BPE_TRAINING_BYTES = 50_000_000
+"""How much of the train part own byte pairs are learnt from, at most."""
+
+# Which window comes when ------------------------------------------------------------
+
+FEISTEL_ROUNDS = 6
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """The numbers ``0 .. size - 1`` in an order that looks random, without a list.
+
+    A list of all windows, shuffled, would be as long as the corpus. Instead each place
+    is computed on its own. Write a number as two halves of equally many bits, left and
+    right. One round replaces (left, right) by (right, left XOR scramble(right)). It can
+    be undone, because right is still there to compute the scramble from; so no two
+    numbers ever land on the same place, however wild the scramble is. A few rounds with
+    different keys make the order look random (a Feistel network, as in the cipher DES).
+
+    Two halves of bits make a power of four, mostly more than ``size``. A number that
+    lands outside walks on, through the same network, until it is inside again: still
+    no two meet. On average that takes less than four walks.
+
+    The keys come from the hash BLAKE2b, not from a random generator of NumPy's, whose
+    numbers may change between versions.
+
+    Args:
+        size: how many numbers.
+        seed: the run's seed.
+        epoch: which pass over the corpus.
+    """
+
+    size: int
+    seed: int
+    epoch: int
+
+    @cached_property
+    def _words(self) -> NDArray[np.uint64]:
+        address = f"{self.seed} {self.epoch}".encode()
+        digest = hashlib.blake2b(address, digest_size=8 * (FEISTEL_ROUNDS + 1)).digest()
+        return np.frombuffer(digest, dtype="<u8")
+
+    def phase(self, limit: int) -> int:
+        """A number from 0 to ``limit``, the same for the same seed and epoch."""
+        return int(self._words[-1]) % (limit + 1)
+
+    def __call__(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers at ``places`` of the shuffled order."""
+        half = max(1, ((self.size - 1).bit_length() + 1) // 2)
+        values = self._once(places.astype(np.uint64), half)
+        while (outside := values >= self.size).any():
+            values[outside] = self._once(values[outside], half)
+        return values.astype(np.int64)
+
+    def _once(self, values: NDArray[np.uint64], half: int) -> NDArray[np.uint64]:
+        shift, mask = np.uint64(half), np.uint64((1 << half) - 1)
+        left, right = values >> shift, values & mask
+        for key in self._words[:FEISTEL_ROUNDS]:
+            left, right = right, left ^ (_scramble(right ^ key) & mask)
+        return (left << shift) | right
+
+
+def _scramble(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    # The finaliser of SplitMix64: every bit of the input reaches every bit of the
+    # output. Arrays of uint64 wrap around, which is what it wants.
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def window_starts(
+    num_tokens: int, context_length: int, seed: int, samples: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Where each of the global ``samples`` begins in a row of ``num_tokens``.
+
+    An epoch cuts the row into windows that do not overlap and visits each once, in a
+    shuffled order. The first window begins at a phase, below one window's length,
+    which differs from epoch to epoch, so that in time every place becomes a beginning.
+    """
+    num_windows = max(1, (num_tokens - context_length) // context_length)
+    room = num_tokens - 1 - num_windows * context_length
+    starts = np.empty_like(samples)
+    epochs, places = np.divmod(samples, num_windows)
+    for epoch in np.unique(epochs):
+        now = epochs == epoch
+        shuffle = Shuffle(num_windows, seed, int(epoch))
+        phase = shuffle.phase(min(context_length - 1, room))
+        starts[now] = phase + context_length * shuffle(places[now])
+    return starts
+
+
+# Reading ----------------------------------------------------------------------------
+
+SHARD_HEADER_BYTES = 1024
+SHARD_DTYPES = {(20240520, 1): "<u2", (20240801, 7): "<u4"}
+"""The (magic, version) of llm.c's token files, and what follows their header."""
+
+
+class TokenFile:
+    """A file of tokens, read piece by piece; the file itself is opened when first used.
+
+    Args:
+        path: the file.
+        dtype: uint16 or uint32, little-endian.
+        header_bytes: what to pass over at the beginning.
+        vocab_size: every id must be below it, where it is known.
+        num_bytes: of the text's UTF-8 that the tokens encode, where it is known.
+
+    Raises:
+        ValueError: the file is missing, or its size is not whole tokens.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        dtype: str | np.dtype[Any],
+        header_bytes: int = 0,
+        vocab_size: int | None = None,
+        num_bytes: int | None = None,
+    ) -> None:
+        self.path = path
+        self.name = str(path)
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        if self.dtype not in (np.dtype("<u2"), np.dtype("<u4")):
+            raise ValueError(f"dtype ({dtype}) must be uint16 or uint32")
+        self.header_bytes = header_bytes
+        self.vocab_size = vocab_size
+        self.num_bytes = num_bytes
+        self._file_bytes = _file_size(path)
+        self._length, rest = divmod(
+            self._file_bytes - header_bytes, self.dtype.itemsize
+        )
+        if rest:
+            raise ValueError(
+                f"{path} ({self._file_bytes} bytes) must hold whole tokens of"
+                f" {self.dtype.itemsize} bytes"
+            )
+
+    @classmethod
+    def open(cls, path: Path, dtype: str | np.dtype[Any] | None = None) -> Self:
+        """Open a token file that has no manifest: a bare ``.bin``, or llm.c's.
+
+        Args:
+            path: the file.
+            dtype: needed for a bare file, such as nanoGPT writes (uint16).
+
+        Raises:
+            ValueError: the dtype is missing or contradicts the header.
+        """
+        with path.open("rb") as file:
+            header = np.frombuffer(file.read(SHARD_HEADER_BYTES)[:12], dtype="<i4")
+        found = None
+        if len(header) == 3:
+            found = SHARD_DTYPES.get((int(header[0]), int(header[1])))
+        if found is None:
+            if dtype is None:
+                raise ValueError(f"{path} has no header, so its dtype must be given")
+            return cls(path, dtype)
+        if dtype is not None and np.dtype(dtype).newbyteorder("<") != np.dtype(found):
+            raise ValueError(
+                f"dtype ({dtype}) must be that of the header of {path}"
+                f" ({np.dtype(found)})"
+            )
+        opened = cls(path, found, SHARD_HEADER_BYTES)
+        if len(opened) != header[2]:
+            raise ValueError(
+                f"{path} ({len(opened)} tokens) must hold as many as its header says"
+                f" ({header[2]})"
+            )
+        return opened
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __repr__(self) -> str:
+        return f"TokenFile({self.name!r}, {len(self):,} tokens)"
+
+    @cached_property
+    def tokens(self) -> "np.memmap[Any, np.dtype[Any]]":
+        """All tokens, as an array that the system reads from disk where it is touched.
+
+        Raises:
+            ValueError: the file's size has changed since it was opened.
+        """
+        self._check_size()
+        mapped = np.memmap(
+            self.path, self.dtype, "r", self.header_bytes, shape=(len(self),)
+        )
+        if isinstance(mapped.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+            # Windows lie anywhere: do not read ahead what will not be used.
+            mapped.base.madvise(mmap.MADV_RANDOM)
+        return mapped
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickling a memmap would copy the file; another process maps it for itself.
+        return {key: v for key, v in self.__dict__.items() if key != "tokens"}
+
+    def batch(
+        self,
+        seed: int,
+        step: int,
+        batch_size: int,
+        context_length: int,
+        *,
+        rows: slice = slice(None),
+    ) -> Batch:
+        """The batch of a step: a function of its arguments and of nothing else.
+
+        So a resumed run reads what an uninterrupted one would have read, and looking
+        at a batch changes nothing. Row b is sample ``step * batch_size + b`` of the
+        run; see ``window_starts`` for the order.
+
+        Args:
+            seed: the run's seed.
+            step: which batch, from 0.
+            batch_size: windows in the whole batch.
+            context_length: tokens in a window.
+            rows: which rows of the batch; each of several processes asks for its share.
+
+        Raises:
+            ValueError: the split is shorter than a window and the token after it, or
+                a token is not in the vocabulary.
+        """
+        _check_positive("batch_size", batch_size)
+        _check_positive("context_length", context_length)
+        if step < 0:
+            raise ValueError(f"step ({step}) must not be negative")
+        if len(self) < context_length + 1:
+            raise ValueError(
+                f"context_length ({context_length}) must be below the {len(self)}"
+                f" tokens of {self.name}"
+            )
+        samples = step * batch_size + np.arange(batch_size, dtype=np.int64)[rows]
+        starts = window_starts(len(self), context_length, seed, samples)
+        windows = np.empty((len(starts), context_length + 1), dtype=np.int64)
+        for window, start in zip(windows, starts.tolist(), strict=True):
+            window[:] = self._read(start, context_length + 1)
+        read = torch.from_numpy(windows)  # (B, T + 1)
+        return read[:, :-1].contiguous(), read[:, 1:].contiguous()
+
+    def windows(self, context_length: int, batch_size: int) -> Iterator[Batch]:
+        """The whole file from beginning to end: each token but the first is a target.
+
+        Windows do not overlap. The last may be shorter and is a batch of its own.
+
+        Raises:
+            ValueError: there are fewer than two tokens.
+        """
+        _check_positive("batch_size", batch_size)
+        _check_positive("context_length", context_length)
+        num_targets = len(self) - 1
+        if num_targets < 1:
+            raise ValueError(f"{self.name} ({len(self)} tokens) must have at least 2")
+        start = 0
+        while start < num_targets:
+            left = num_targets - start
+            rows = min(batch_size, left // context_length) or 1
+            width = min(context_length, left)
+            read = self._read(start, rows * width + 1).astype(np.int64)
+            row = torch.from_numpy(read)
+            yield row[:-1].view(rows, width), row[1:].view(rows, width)
+            start += rows * width
+
+    def _read(self, start: int, count: int) -> NDArray[Any]:
+        self._check_size()
+        tokens = np.asarray(self.tokens)[start : start + count]
+        if self.vocab_size is not None and int(tokens.max()) >= self.vocab_size:
+            wrong = int((tokens >= self.vocab_size).argmax())
+            raise ValueError(
+                f"token {start + wrong} of {self.name} ({tokens[wrong]}) must be below"
+                f" vocab_size ({self.vocab_size})"
+            )
+        return tokens
+
+    def _check_size(self) -> None:
+        # Reading a mapped page that is no longer there kills the process.
+        if (now := _file_size(self.path)) != self._file_bytes:
+            raise ValueError(
+                f"{self.path} ({now} bytes) must stay as it was opened"
+                f" ({self._file_bytes} bytes)"
+            )
+
+
+class Corpus:
+    """A prepared folder, checked: ``train``, ``val`` and the tokenizer that made them.
+
+    Args:
+        directory: what ``prepare`` has made.
+
+    Raises:
+        ValueError: it is not such a folder, or a file is not what ``meta.json`` says.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        path = self.directory / "meta.json"
+        if not path.is_file():
+            raise ValueError(
+                f"{directory} is not a prepared corpus (it has no meta.json): run"
+                " minillm prepare"
+            )
+        self.meta = files.read_json(path)
+        version = self.meta.get("version")
+        if self.meta.get("format") != FORMAT or version != FORMAT_VERSION:
+            raise ValueError(
+                f"version ({version!r}) of {path} must be {FORMAT_VERSION}: prepare it"
+                " again"
+            )
+        try:
+            self.vocab_size = int(self.meta["vocab_size"])
+            self._tokenizer_hash = str(self.meta["tokenizer"]["sha256"])
+            self.train = self._split("train")
+            self.val = self._split("val")
+            self._meta_hash = tokenizers.dict_hash(
+                {key: self.meta[key] for key in ("dtype", "tokenizer", "files")}
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged ({error!r})") from None
+        described = files.read_json(self.directory / "tokenizer.json")
+        if (found := tokenizers.dict_hash(described)) != self._tokenizer_hash:
+            raise ValueError(
+                f"{self.directory / 'tokenizer.json'} ({found[:12]}...) must be the"
+                f" tokenizer that made the corpus ({self._tokenizer_hash[:12]}...)"
+            )
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of what a model can see of the corpus: tokens and tokenizer."""
+        return self._meta_hash
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that made the corpus."""
+        return tokenizers.load(self.directory / "tokenizer.json")
+
+    def __repr__(self) -> str:
+        return (
+            f"Corpus({str(self.directory)!r}, vocab_size={self.vocab_size},"
+            f" train={len(self.train):,} tokens, val={len(self.val):,} tokens)"
+        )
+
+    def _split(self, split: Split) -> TokenFile:
+        path = self.directory / f"{split}.bin"
+        said = self.meta["files"][path.name]
+        opened = TokenFile(
+            path,
+            str(self.meta["dtype"]),
+            vocab_size=self.vocab_size,
+            num_bytes=int(said["bytes"]),
+        )
+        if len(opened) != said["tokens"]:
+            raise ValueError(
+                f"{path} ({len(opened)} tokens) must hold as many as meta.json says"
+                f" ({said['tokens']})"
+            )
+        return opened
+
+
+def verify(directory: str | Path) -> Corpus:
+    """Open a corpus and read every byte of it once, to see that none has changed.
+
+    Raises:
+        ValueError: a file's SHA-256 is not what ``meta.json`` says.
+    """
+    corpus = Corpus(directory)
+    for name, said in corpus.meta["files"].items():
+        path = corpus.directory / name
+        if not path.is_file():
+            raise ValueError(f"{path} does not exist")
+        if (found := files.sha256_file(path)) != said["sha256"]:
+            raise ValueError(
+                f"SHA-256 of {path} ({found[:12]}...) must be what meta.json says"
+                f" ({said['sha256'][:12]}...)"
+            )
+    return corpus
+
+
+# Writing ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far ``prepare`` is.
+
+    Args:
+        stage: "read" (the source, once, to know it), "learn" (byte pairs), "encode".
+        done: bytes of text.
+        total: bytes of text; None while it is not known.
+    """
+
+    stage: Literal["read", "learn", "encode"]
+    done: int
+    total: int | None
+
+
+Report = Callable[[Progress], None]
+
+
+def prepare(
+    source: str | Path | Sequence[str | Path],
+    directory: str | Path,
+    *,
+    tokenizer: str | Tokenizer = "chars",
+    val_fraction: float = 0.1,
+    workers: int = 1,
+    report: Report | None = None,
+    overwrite: bool = False,
+) -> Corpus:
+    """Turn text into a folder of tokens, whole or not at all.
+
+    One text is cut in two: its tail is held out. Of many documents, each is held out or
+    not by the SHA-256 of its own text, so that a copy of it can never be on both sides.
+    A document ends with the end-of-text token, or with a line end where the tokenizer
+    has none. The files are the same, byte for byte, for any number of workers.
+
+    The alphabet of ``"chars"`` is that of the whole text, held-out part included: it
+    tells a model nothing but which signs exist, and a text could not be scored at all
+    if it held a sign without an id. Byte pairs are learnt from the train part only.
+
+    Args:
+        source: see ``corpora.open_source``.
+        directory: the folder to make. If it holds the same corpus already, made from
+            the same source in the same way, that is returned.
+        tokenizer: "chars", "bytes", "bpe:N" (N tokens in all), "gpt2", or a tokenizer.
+        val_fraction: how much of the text to hold out, in bytes.
+        workers: how many threads encode.
+        report: told how far it is.
+        overwrite: replace a corpus that is in ``directory``.
+
+    Raises:
+        ValueError: a wrong argument; a source that cannot be read; too little text;
+            ``directory`` holds something else.
+        OSError: ``directory`` cannot be written, or a corpus cannot be fetched.
+    """
+    return _prepare(
+        corpora.open_source(source),
+        directory,
+        tokenizer=tokenizer,
+        val_fraction=val_fraction,
+        workers=workers,
+        report=report,
+        overwrite=overwrite,
+    )
+
+
+def prepare_text(
+    text: str, directory: str | Path, tokenizer: str | Tokenizer = "chars"
+) -> Corpus:
+    """``prepare`` for a text that is in memory."""
+    return _prepare(corpora.text_source(text), directory, tokenizer=tokenizer)
+
+
+def _prepare(
+    source: Source,
+    directory: str | Path,
+    *,
+    tokenizer: str | Tokenizer = "chars",
+    val_fraction: float = 0.1,
+    workers: int = 1,
+    report: Report | None = None,
+    overwrite: bool = False,
+) -> Corpus:
+    if not 0 < val_fraction < 1:
+        raise ValueError(f"val_fraction ({val_fraction}) must be between 0 and 1")
+    _check_positive("workers", workers)
+    request = {"tokenizer": _name(tokenizer), "val_fraction": val_fraction}
+    told = report or (lambda _progress: None)
+    # "." has no name of its own to put a lock and a temporary folder beside.
+    target = Path(os.path.abspath(directory))
+    with _only_process(target, directory):
+        _check_replaceable(target, directory)
+        survey = None if source.sha256 else _survey(source, tokenizer, told)
+        if not overwrite and (target / "meta.json").exists():
+            existing = Corpus(directory)
+            made_from = existing.meta["source"]["sha256"]
+            sha256 = survey.sha256 if survey else source.sha256
+            if existing.meta["request"] == request and made_from == sha256:
+                return existing
+            raise ValueError(
+                f"{directory} holds another corpus already: name another folder, or"
+                " overwrite it"
+            )
+        survey = survey or _survey(source, tokenizer, told)
+        plan = _Plan(source, survey, val_fraction)
+        fitted = _fit(tokenizer, plan, told)
+        try:
+            with files.new_folder(target, replace=True) as folder:
+                meta = _write(folder, plan, fitted, workers, told)
+                files.write_json(folder / "meta.json", {**meta, "request": request})
+        except OSError as error:
+            if error.errno is None or error.filename is not None:
+                raise
+            raise OSError(error.errno, error.strerror, str(directory)) from error
+    return Corpus(directory)
+
+
+@contextmanager
+def _only_process(target: Path, directory: str | Path) -> Iterator[None]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise ValueError(
+            f"{directory} has been prepared by another process for more than"
+            f" {LOCK_SECONDS} seconds: wait for it, or stop it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_replaceable(target: Path, directory: str | Path) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise ValueError(f"{directory} must be a folder")
+    foreign = sorted({path.name for path in target.iterdir()} - FILE_NAMES)
+    if foreign:
+        raise ValueError(
+            f"{directory} must be empty or a prepared corpus, but it holds {foreign[0]}"
+        )
+
+
+def _name(tokenizer: str | Tokenizer) -> str:
+    if not isinstance(tokenizer, str):
+        return f"{tokenizer.kind} {tokenizer.hash}"
+    kind, _, size = tokenizer.partition(":")
+    if tokenizer in ("chars", "bytes", "gpt2") or (kind == "bpe" and size.isdecimal()):
+        return tokenizer
+    raise ValueError(
+        f"tokenizer ({tokenizer!r}) must be chars, bytes, bpe:N (such as bpe:1024) or"
+        " gpt2"
+    )
+
+
+def _survey(source: Source, tokenizer: str | Tokenizer, told: Report) -> Survey:
+    return corpora.survey(
+        source,
+        want_characters=tokenizer == "chars",
+        report=lambda done: told(Progress("read", done, None)),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A piece of text, the file it goes to, and whether a document ends with it."""
+
+    text: str
+    split: Split
+    ends_document: bool = False
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What goes where; can be followed more than once."""
+
+    source: Source
+    survey: Survey
+    val_fraction: float
+
+    def parts(self) -> Iterator[_Part]:
+        """All text in order; no part is much longer than a piece of the source."""
+        if self.source.is_one_text:
+            return self._parts_of_one_text()
+        return self._parts_of_documents()
+
+    def _parts_of_one_text(self) -> Iterator[_Part]:
+        num_bytes = self.survey.num_bytes
+        left = num_bytes - round(num_bytes * self.val_fraction)  # bytes, for train
+        for document in self.source.documents():
+            for piece in document.pieces():
+                size = len(piece.encode())
+                place = len(piece) if size <= left else _place(piece, left)
+                if place > 0:
+                    yield _Part(piece[:place], "train")
+                if place < len(piece):
+                    yield _Part(piece[place:], "val")
+                left -= size
+
+    def _parts_of_documents(self) -> Iterator[_Part]:
+        limit = int(self.val_fraction * 2**64)
+        for document in self.source.documents():
+            digest = corpora.document_hash(document)
+            # The smallest hash is held out whatever it is, so that something is.
+            is_val = (
+                int.from_bytes(digest[:8]) < limit or digest == self.survey.smallest
+            )
+            split: Split = "val" if is_val else "train"
+            waiting = ""
+            for piece in document.pieces():
+                if waiting:
+                    yield _Part(waiting, split)
+                waiting = piece
+            if waiting:
+                yield _Part(waiting, split, ends_document=True)
+
+
+LONGEST_WORD = 100
+"""How far from the exact place, in characters, the cut between train and val may be."""
+
+
+def _place(piece: str, left: int) -> int:
+    """The first safe place of ``piece`` that has ``left`` bytes or more before it."""
+    if left <= 0:
+        return 0
+    exact = len(piece.encode()[:left].decode(errors="ignore"))
+    safe = corpora.SAFE_PLACE.search(piece, max(0, exact - 1), exact + LONGEST_WORD)
+    return safe.end() if safe else exact
+
+
+def _fit(tokenizer: str | Tokenizer, plan: _Plan, told: Report) -> Tokenizer:
+    if not isinstance(tokenizer, str):
+        return tokenizer
+    if tokenizer == "chars":
+        end = "" if plan.source.is_one_text else "\n"
+        return CharTokenizer.fit(plan.survey.characters + end)
+    if tokenizer == "bytes":
+        return ByteTokenizer()
+    if tokenizer == "gpt2":
+        return tokenizers.gpt2(corpora.gpt2_vocabulary())
+
+    def train_texts() -> Iterator[str]:
+        done, total = 0, min(plan.survey.num_bytes, BPE_TRAINING_BYTES)
+        for part in plan.parts():
+            if part.split == "train" and done < BPE_TRAINING_BYTES:
+                yield part.text
+                done += len(part.text.encode())
+                told(Progress("learn", min(done, total), total))
+
+    return BPETokenizer.train(train_texts(), int(tokenizer.removeprefix("bpe:")))
+
+
+@dataclass
+class _Encoded:
+    """A part as tokens, ready to be written."""
+
+    part: _Part
+    tokens: NDArray[Any]
+    num_bytes: int
+
+
+class _Encoder:
+    """Parts to tokens, in any thread: it changes nothing of itself."""
+
+    def __init__(self, tokenizer: Tokenizer, dtype: "np.dtype[Any]") -> None:
+        self.tokenizer = tokenizer
+        self.dtype = dtype
+        tokenizer.encode("")  # what a tokenizer builds when first used is built here
+
+    def __call__(self, parts: list[_Part]) -> list[_Encoded]:
+        return [self._encode(part) for part in parts]
+
+    def _encode(self, part: _Part) -> _Encoded:
+        text, end_of_text = part.text, self.tokenizer.end_of_text
+        if part.ends_document and end_of_text is None:
+            text += "\n"
+        ids = self.tokenizer.encode_to_numpy(text)
+        if part.ends_document and end_of_text is not None:
+            ids = np.append(ids, np.uint32(end_of_text))
+        return _Encoded(part, narrow(ids, self.dtype), len(text.encode()))
+
+
+def narrow(ids: NDArray[np.uint32], dtype: "np.dtype[Any]") -> NDArray[Any]:
+    """The same ids in ``dtype``, in which a cast alone would wrap around in silence.
+
+    Raises:
+        ValueError: an id does not fit.
+    """
+    largest = np.iinfo(dtype).max
+    if len(ids) and int(ids.max()) > largest:
+        raise ValueError(f"id ({ids.max()}) must be at most {largest} to fit {dtype}")
+    return ids.astype(dtype)
+
+
+class _Writer:
+    """One split's files, and what the manifest will say of them."""
+
+    def __init__(self, folder: Path, split: Split, has_documents: bool) -> None:
+        self.split = split
+        self._bin = (folder / f"{split}.bin").open("wb")
+        self._idx = (folder / f"{split}.idx").open("wb") if has_documents else None
+        self._bin_sha256, self._idx_sha256 = hashlib.sha256(), hashlib.sha256()
+        self.num_tokens = self.num_bytes = self.num_documents = self.largest_id = 0
+
+    def write(self, encoded: _Encoded) -> None:
+        content = encoded.tokens.tobytes()
+        self._bin.write(content)
+        self._bin_sha256.update(content)
+        self.num_tokens += len(encoded.tokens)
+        self.num_bytes += encoded.num_bytes
+        if len(encoded.tokens):
+            self.largest_id = max(self.largest_id, int(encoded.tokens.max()))
+        if self._idx is not None and encoded.part.ends_document:
+            end = self.num_tokens.to_bytes(8, "little")
+            self._idx.write(end)
+            self._idx_sha256.update(end)
+            self.num_documents += 1
+
+    def close(self) -> None:
+        self._bin.close()
+        if self._idx is not None:
+            self._idx.close()
+
+    def files(self) -> dict[str, dict[str, Any]]:
+        described: dict[str, dict[str, Any]] = {
+            f"{self.split}.bin": {
+                "tokens": self.num_tokens,
+                "bytes": self.num_bytes,
+                "sha256": self._bin_sha256.hexdigest(),
+            }
+        }
+        if self._idx is not None:
+            described[f"{self.split}.idx"] = {
+                "documents": self.num_documents,
+                "sha256": self._idx_sha256.hexdigest(),
+            }
+        return described
+
+
+def _write(
+    folder: Path, plan: _Plan, tokenizer: Tokenizer, workers: int, told: Report
+) -> dict[str, Any]:
+    small = tokenizer.vocab_size <= LARGEST_UINT16_VOCABULARY
+    dtype = np.dtype("<u2" if small else "<u4")
+    has_documents = not plan.source.is_one_text
+    total = plan.survey.num_bytes
+    done = 0
+    writers = {split: _Writer(folder, split, has_documents) for split in SPLITS}
+    try:
+        encode = _Encoder(tokenizer, dtype)
+        for encoded in _in_order(encode, _jobs(plan.parts()), workers):
+            for one in encoded:
+                writers[one.part.split].write(one)
+                done += len(one.part.text.encode())
+            told(Progress("encode", done, total))
+    finally:
+        for writer in writers.values():
+            writer.close()
+    if done != total:
+        raise ValueError(
+            f"source ({plan.source.name}) must not change while it is read: it had"
+            f" {total} bytes of text, then {done}"
+        )
+    for split, writer in writers.items():
+        if writer.num_tokens < 2:
+            raise ValueError(
+                f"source ({plan.source.name}) must be longer, or val_fraction"
+                f" ({plan.val_fraction}) another: {split} would have"
+                f" {writer.num_tokens} tokens of the 2 it needs"
+            )
+    tokenizer.save(folder / "tokenizer.json")
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "dtype": f"uint{8 * dtype.itemsize}",
+        "vocab_size": tokenizer.vocab_size,
+        "largest_id": max(writer.largest_id for writer in writers.values()),
+        "end_of_text": tokenizer.end_of_text,
+        "tokenizer": {"kind": tokenizer.kind, "sha256": tokenizer.hash},
+        "files": {
+            name: said
+            for writer in writers.values()
+            for name, said in writer.files().items()
+        },
+        "split": "SHA-256 of each document" if has_documents else "tail of the text",
+        "source": {
+            "name": plan.source.name,
+            "documents": plan.survey.num_documents,
+            "bytes": plan.survey.num_bytes,
+            "sha256": plan.survey.sha256,
+        },
+    }
+
+
+def _jobs(parts: Iterator[_Part]) -> Iterator[list[_Part]]:
+    """Parts put together until there is enough work for a thread."""
+    job: list[_Part] = []
+    length = 0
+    for part in parts:
+        job.append(part)
+        length += len(part.text)
+        if length >= corpora.PIECE_LENGTH:
+            yield job
+            job, length = [], 0
+    if job:
+        yield job
+
+
+def _in_order(
+    encode: _Encoder, jobs: Iterator[list[_Part]], workers: int
+) -> Iterator[list[_Encoded]]:
+    """Encode in ``workers`` threads; results come in the order of the jobs.
+
+    Never more than a few jobs are in memory, however fast the source is.
+    """
+    pool = ThreadPoolExecutor(workers)
+    waiting: deque[Future[list[_Encoded]]] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(encode, job))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _file_size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist") from None
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name} ({value}) must be at least 1")
