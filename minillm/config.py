@@ -351,12 +351,12 @@ def preset_values(name: str) -> dict[str, Any]:
 
 
 def preset(
-    name: str, vocab_size: int = 0, **changes: dict[str, Any] | None
+    name: str, vocab_size: int = 0, changes: dict[str, dict[str, Any]] | None = None
 ) -> RunConfig:
     """A preset as a run, with some of its plain values replaced before it is built.
 
-    ``preset("llama", train={"steps": 50})`` derives ``d_ff`` and the like *after* the
-    change, which ``dataclasses.replace`` on a finished configuration would not.
+    ``preset("llama", changes={"model": {"d_model": 96}})`` derives ``d_ff`` *after*
+    the change, which ``dataclasses.replace`` on a finished configuration would not.
 
     Args:
         name: one of :func:`preset_names`, or the path of a TOML file.
@@ -368,9 +368,8 @@ def preset(
             names another vocabulary than ``vocab_size``.
     """
     values = preset_values(name)
-    for section, replaced in changes.items():
-        if replaced:
-            values[section] = {**values.get(section, {}), **replaced}
+    for section, replaced in (changes or {}).items():
+        values[section] = {**values.get(section, {}), **replaced}
     if vocab_size:
         model = values.setdefault("model", {})
         asked = model.setdefault("vocab_size", vocab_size)

@@ -3,6 +3,7 @@
 Book: chapters 10 and 11.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -194,4 +195,4 @@ def _check(
 if __name__ == "__main__":
     from minillm.cli import main
 
-    main(["generate"])
+    main(["generate", *sys.argv[1:]])

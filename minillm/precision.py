@@ -52,7 +52,7 @@ class Precision:
 
     def backward(self, loss: Tensor) -> None:
         """Compute gradients, scaled up if the format needs it."""
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(
         self,
@@ -83,3 +83,28 @@ class Precision:
     def exhausted(self) -> bool:
         """Whether the scale has been halved so often that nothing will help."""
         return self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a configuration's ``device`` means on this machine.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(kind, False):
+        raise ValueError(f"device ({name}) is not available here; try cpu")
+    if index and not (index.isdigit() and int(index) < torch.cuda.device_count()):
+        raise ValueError(
+            f"device ({name}) must be one of {torch.cuda.device_count()} devices"
+        )
+    return torch.device(name)

@@ -1,0 +1,256 @@
+"""What is kept? A model ready to speak, and all that training needs to go on.
+
+    checkpoints/step-00000500/
+      model.safetensors     parameters, under the model's own names
+      config.json           the whole run, readable without PyTorch
+      tokenizer.json        so that a checkpoint never needs its corpus
+      trainer.safetensors   the optimisers' state, by parameter name
+      trainer.json          step, scaler, best loss, the corpus's hash
+      manifest.json         SHA-256 of each file, written last
+
+A folder is filled under a temporary name, flushed and renamed: it is whole or it is
+not there. Nothing is pickled, so that reading a checkpoint runs no code.
+"""
+
+import dataclasses
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save as save_bytes
+from torch import Tensor
+
+from minillm import tokenizer as tokenizers
+from minillm.config import ModelConfig, RunConfig, from_dict, to_dict
+from minillm.files import new_folder, read_json, write_atomically, write_json
+from minillm.model import LanguageModel, build
+from minillm.run import check_manifest, write_manifest
+from minillm.tokenizer import Tokenizer
+
+STEP_FOLDER = re.compile(r"step-(\d{8})")
+PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".bin")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model ready to speak, with the configuration and tokenizer it learnt under."""
+
+    config: RunConfig
+    model: LanguageModel
+    tokenizer: Tokenizer
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerState:
+    """What a resumed run must know to continue as if nothing had happened."""
+
+    step: int
+    skipped: int
+    """Steps that float16 gave up because a gradient overflowed."""
+    best_step: int
+    best_val_loss: float | None
+    corpus_hash: str
+    scaler: dict[str, Any]
+
+
+def save(
+    checkpoints: Path,
+    config: RunConfig,
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    state: TrainerState,
+    optimizers: list[torch.optim.Optimizer],
+) -> Path:
+    """Write ``step-NNNNNNNN`` and remove all but it and the best; returns the folder.
+
+    Raises:
+        OSError: the disk is full or read-only; what was there before is untouched.
+    """
+    final = checkpoints / f"step-{state.step:08d}"
+    with new_folder(final, replace=True) as folder:
+        write_safetensors(folder / "model.safetensors", model.state_dict())
+        write_safetensors(
+            folder / "trainer.safetensors", optimizer_tensors(model, optimizers)
+        )
+        write_json(folder / "config.json", to_dict(config))
+        write_json(folder / "trainer.json", dataclasses.asdict(state))
+        tokenizer.save(folder / "tokenizer.json")
+        write_manifest(folder)
+    for step, folder in step_folders(checkpoints):
+        if step not in (state.step, state.best_step):
+            remove(folder)
+    return final
+
+
+def remove(folder: Path) -> None:
+    """Take a checkpoint away at once: a half-removed folder is never a checkpoint."""
+    gone = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def load(path: Path, device: str = "cpu", which: str = "best") -> Checkpoint:
+    """Read a model back, in evaluation mode.
+
+    Args:
+        path: a run's folder, a checkpoint's, or any folder holding
+            ``model.safetensors``, ``config.json`` and ``tokenizer.json``.
+        device: where the parameters go.
+        which: ``best`` or ``last``, if ``path`` is a run.
+
+    Raises:
+        ValueError: nothing to load is there, a file is damaged, or the parts do not
+            belong together.
+    """
+    folder = find(path, which)
+    if (folder / "manifest.json").exists():
+        check_manifest(folder)
+    where = str(folder / "config.json")
+    config = from_dict(RunConfig, read_json(folder / "config.json"), where)
+    tokenizer = tokenizers.load(folder / "tokenizer.json")
+    if tokenizer.vocab_size != config.model.vocab_size:
+        raise ValueError(
+            f"{folder}: the tokenizer's vocab_size ({tokenizer.vocab_size}) must equal"
+            f" the model's ({config.model.vocab_size})"
+        )
+    model = build_empty(config.model)
+    load_parameters(model, folder / "model.safetensors")
+    return Checkpoint(config, model.to(device).eval(), tokenizer, folder)
+
+
+def load_trainer(
+    folder: Path, model: LanguageModel, optimizers: list[torch.optim.Optimizer]
+) -> TrainerState:
+    """Put parameters and optimiser state back where they were; return the rest.
+
+    Raises:
+        ValueError: a file is missing or damaged, or belongs to another model.
+    """
+    check_manifest(folder)
+    plain = read_json(folder / "trainer.json")
+    known = {key.name for key in dataclasses.fields(TrainerState)}
+    if plain.keys() != known:
+        raise ValueError(f"{folder / 'trainer.json'} must hold {', '.join(known)}")
+    load_parameters(model, folder / "model.safetensors")
+    tensors = read_safetensors(folder / "trainer.safetensors")
+    for name, parameter in model.named_parameters():
+        for optimizer in optimizers:
+            if any(parameter is p for g in optimizer.param_groups for p in g["params"]):
+                optimizer.state[parameter] = {
+                    key.rpartition("/")[2]: tensor.to(parameter.device)
+                    for key, tensor in tensors.items()
+                    if key.rpartition("/")[0] == name
+                }
+    return TrainerState(**plain)
+
+
+def find(path: Path, which: str = "best") -> Path:
+    """The folder that holds the model which ``path`` means.
+
+    Raises:
+        ValueError: there is none, or only a pickle, which is never read.
+    """
+    if (path / "model.safetensors").is_file():
+        return path
+    checkpoints = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    if found := step_folders(checkpoints):
+        step, last = found[-1]
+        if which == "last":
+            return last
+        best = read_json(last / "trainer.json").get("best_step", step)
+        return dict(found).get(best, last)
+    looked_at = [path] if path.is_file() else sorted(path.glob("*"))
+    pickles = [file for file in looked_at if file.suffix in PICKLES]
+    if pickles:
+        raise ValueError(
+            f"{pickles[0]} may be a pickle, which can run any code when it is read;"
+            " convert it to model.safetensors first"
+        )
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    raise ValueError(f"{path} holds no checkpoint: no model.safetensors in it")
+
+
+def step_folders(checkpoints: Path) -> list[tuple[int, Path]]:
+    """Complete checkpoints with their steps, the oldest first."""
+    if not checkpoints.is_dir():
+        return []
+    found = [
+        (int(match[1]), folder)
+        for folder in checkpoints.iterdir()
+        if (match := STEP_FOLDER.fullmatch(folder.name)) and folder.is_dir()
+    ]
+    return sorted(found)
+
+
+# ------------------------------------------------------------------ tensors
+
+
+def build_empty(config: ModelConfig) -> LanguageModel:
+    """A model whose parameters hold nothing yet, without the time to draw them."""
+    with torch.device("meta"):
+        model = build(config)
+    return model.to_empty(device="cpu")
+
+
+def load_parameters(model: LanguageModel, path: Path) -> None:
+    """Fill every parameter of ``model`` from a file.
+
+    Raises:
+        ValueError: the file is damaged, or a name, shape or dtype differs; names it.
+    """
+    tensors, own = read_safetensors(path), model.state_dict()
+    for name in sorted(tensors.keys() ^ own.keys()):
+        verb = "is not in the model" if name in tensors else "is missing"
+        raise ValueError(f"{path}: {name} {verb}: it belongs to another configuration")
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape or tensor.dtype != own[name].dtype:
+            raise ValueError(
+                f"{path}: {name} is {_describe(tensor)}, but must be"
+                f" {_describe(own[name])}"
+            )
+    model.load_state_dict(tensors)
+
+
+def optimizer_tensors(
+    model: LanguageModel, optimizers: list[torch.optim.Optimizer]
+) -> dict[str, Tensor]:
+    """The optimisers' state as ``parameter name/what``, for example ``.../exp_avg``."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        for optimizer in optimizers:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"{name}/{key}"] = torch.as_tensor(value)
+    return tensors
+
+
+def write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors atomically, readable by everyone who may read the folder."""
+    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, save_bytes(plain, metadata={"format": "pt"}))
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read tensors.
+
+    Raises:
+        ValueError: the file is missing or not whole; names it.
+    """
+    try:
+        return load_bytes(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError):
+        raise ValueError(f"{path} is not a whole safetensors file") from None
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -1,0 +1,573 @@
+"""What did the person say? The only file that reads arguments, prints and exits.
+
+A verb imports what it needs when it runs: ``minillm --help`` never waits for PyTorch.
+A user's mistake is one line on standard error and exit code 2.
+"""
+
+import argparse
+import ast
+import dataclasses
+import os
+import signal
+import sys
+import typing
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from minillm import __version__, config
+from minillm.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from minillm.checkpoint import Checkpoint
+    from minillm.train import Metrics
+
+DATA = DataConfig().directory
+RUNS = Path("runs")
+TRACEBACK = "MINILLM_TRACEBACK"
+"""Set this environment variable to see where an error comes from."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line says, and exit."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser()
+    try:
+        options = parser.parse_args([_with_underscores(word) for word in words])
+        code = options.verb(options)
+    except BrokenPipeError:  # `minillm generate | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        _say("minillm: interrupted")
+        code = 128 + signal.SIGINT
+    except (ValueError, OSError) as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        _fail(_one_line(error))
+    sys.exit(code)
+
+
+# ------------------------------------------------------------------ the verbs
+
+
+def prepare(options: argparse.Namespace) -> int:
+    """Turn text into token files."""
+    from tqdm import tqdm
+
+    from minillm import data
+
+    if options.verify is not None:
+        if options.source:
+            raise ValueError(
+                f"--verify takes a prepared folder only, not {options.source[0]}"
+            )
+        data.verify(options.verify)
+        print(f"{options.verify}: every file is the one that was written")
+        return 0
+    if not options.source:
+        raise ValueError("name a source: shakespeare, a file or a folder")
+    directory = options.out or _corpus_folder(options.source)
+    with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
+
+        def report(progress: data.Progress) -> None:
+            bar.set_description(progress.stage, refresh=False)
+            bar.total = progress.total
+            bar.update(progress.done - bar.n)
+
+        corpus = data.prepare(
+            options.source,
+            directory,
+            tokenizer=options.tokenizer,
+            val_fraction=options.val_fraction,
+            workers=options.workers,
+            overwrite=options.overwrite,
+            report=report,
+        )
+    print(
+        f"{directory}: {len(corpus.train):,} tokens to train on,"
+        f" {len(corpus.val):,} to validate, vocabulary {corpus.vocab_size:,}"
+        f" ({corpus.tokenizer.kind})"
+    )
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train a preset, or a TOML file, and keep the run in a folder."""
+    from tqdm import tqdm
+
+    from minillm.train import train as run
+
+    plan = _plan(options)
+    directory = options.out or RUNS / Path(options.preset).stem
+    leads = os.environ.get("RANK", "0") == "0"
+    signals = _Signals()
+    bar = tqdm(
+        total=plan.train.steps,
+        unit="step",
+        disable=None if leads else True,
+        leave=False,
+    )
+
+    def report(metrics: "Metrics") -> None:
+        bar.update(metrics.step - bar.n)
+        if metrics.train_loss is not None:
+            bar.set_postfix(
+                loss=f"{metrics.train_loss:.3f}",
+                tokens_per_second=f"{metrics.tokens_per_second:,.0f}",
+            )
+        if metrics.val_loss is not None:
+            bar.write(_row(metrics), file=sys.stdout)
+
+    if leads:
+        print(
+            f"{options.preset}: {_parameters(plan)}{plan.train.steps:,} steps, writing"
+            f" to {directory}",
+            flush=True,
+        )
+    with signals, bar:
+        run(
+            plan,
+            report,
+            directory,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            stop=signals.received,
+        )
+    if signals.number:
+        if leads:
+            _say(
+                f"minillm: stopped; {directory} holds a checkpoint: give the same"
+                " command with --resume"
+            )
+        return 128 + signals.number
+    if leads:
+        print(f"{directory}: done; hear it with: minillm generate {directory}")
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Measure a model on a whole split."""
+    from minillm.data import Corpus
+    from minillm.evaluate import evaluate as measure
+
+    loaded = _load(options)
+    corpus = Corpus(options.data or loaded.config.data.directory)
+    if corpus.tokenizer.hash != loaded.tokenizer.hash:
+        raise ValueError(
+            f"{corpus.directory} was prepared with another tokenizer than"
+            f" {options.run} was trained with"
+        )
+    split = corpus.train if options.split == "train" else corpus.val
+    result = measure(loaded.model, split)
+    print(f"loss            {result.loss:.4f} nats per token")
+    print(f"perplexity      {result.perplexity:.2f}")
+    if result.bits_per_byte is not None:
+        print(f"bits per byte   {result.bits_per_byte:.4f}")
+    print(f"tokens          {result.tokens:,} ({options.split}, all but the first)")
+    return 0
+
+
+def generate(options: argparse.Namespace) -> int:
+    """Let a model continue a prompt."""
+    import torch
+
+    from minillm.complete import complete
+    from minillm.sample import Sampler
+
+    sampler = Sampler(
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        min_p=options.min_p,
+    )
+    loaded = _load(options)
+    device = next(loaded.model.parameters()).device
+    generator = torch.Generator(device)
+    if options.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(options.seed)
+    pieces = complete(
+        loaded.model,
+        loaded.tokenizer,
+        options.prompt,
+        options.max_new_tokens,
+        sampler,
+        generator,
+        stop=options.stop,
+        use_cache=not options.no_cache,
+    )
+    first = next(pieces, "")  # a mistake is found before anything is printed
+    print(options.prompt + first, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write a model in another program's format."""
+    from minillm import huggingface
+
+    loaded = _load(options)
+    out = options.out or options.run / options.format
+    huggingface.export(loaded.model, loaded.tokenizer, out)
+    print(f"{out}: opens with transformers.AutoModelForCausalLM.from_pretrained")
+    return 0
+
+
+def describe(options: argparse.Namespace) -> int:
+    """Print what a run is made of and what it will cost, without running it."""
+    from minillm import costs
+
+    plan = _plan(options)
+    assumed = ""
+    if plan.model.vocab_size == 0:
+        plan, assumed = _with_assumed_vocabulary(options, plan)
+    model, settings = plan.model, plan.train
+    print(f"{options.preset}{assumed}")
+    print()
+    print(f"{'parameter':34}{'shape':>16}{'copies':>8}{'numbers':>14}")
+    for part in costs.parts(model):
+        shape = " x ".join(str(length) for length in part.shape)
+        print(f"{part.name:34}{shape:>16}{part.count:>8}{part.parameters:>14,}")
+    print(f"{'all':34}{'':24}{costs.num_parameters(model):>14,}")
+    print()
+    forward = costs.forward_flops_per_token(model, model.context_length)
+    print(f"{'FLOPs per token, forward, full context':46}{_si(forward):>12}")
+    per_token = costs.train_flops_per_token(model)
+    print(f"{'FLOPs per token, training':46}{_si(per_token):>12}")
+    tokens = costs.train_tokens(model, settings)
+    print(f"{'tokens read in training':46}{_si(tokens):>12}")
+    print(f"{'FLOPs, training':46}{_si(tokens * per_token):>12}")
+    print()
+    bytes_ = costs.memory(model, settings)
+    for name, size in (
+        ("weights, float32", bytes_.weights),
+        ("gradients", bytes_.gradients),
+        (f"optimiser ({settings.optimizer})", bytes_.optimizer),
+        (
+            f"activations of {settings.batch_size} x {model.context_length} tokens"
+            " (estimate)",
+            bytes_.activations,
+        ),
+        ("training together", bytes_.training),
+        (
+            f"cache, one text of {model.context_length} tokens, {settings.precision}",
+            bytes_.cache,
+        ),
+    ):
+        print(f"{name:46}{_bytes(size):>12}")
+    print()
+    hours = costs.train_hours(
+        model, settings, options.on, utilisation=options.utilisation
+    )
+    time = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
+    print(
+        f"about {time} on {options.on} at {options.utilisation:.0%} of its peak"
+        f" ({costs.DEVICES[options.on][1]})"
+    )
+    return 0
+
+
+# ------------------------------------------------------------------ arguments
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        _fail(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="minillm",
+        description="From text to a language model that speaks.",
+        epilog="`minillm VERB --help` tells more. Options may be written with - or _.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(function: Any) -> argparse.ArgumentParser:
+        line = function.__doc__.splitlines()[0]
+        added = verbs.add_parser(function.__name__, help=line, description=line)
+        added.set_defaults(verb=function)
+        return added
+
+    one = verb(prepare)
+    one.add_argument(
+        "source",
+        nargs="*",
+        help="shakespeare, shakespeare-complete, python-docs, or your own: text"
+        " files, a folder, .jsonl, .parquet, hf:DATASET",
+    )
+    one.add_argument("--out", type=Path, help="folder to write (data/NAME)")
+    one.add_argument(
+        "--tokenizer", default="chars", help="chars, bytes, bpe:N or gpt2 (chars)"
+    )
+    one.add_argument(
+        "--val_fraction", type=float, default=0.1, help="share held out (0.1)"
+    )
+    one.add_argument("--workers", type=int, default=1, help="threads that encode (1)")
+    one.add_argument(
+        "--overwrite", action="store_true", help="replace what stands in the folder"
+    )
+    one.add_argument(
+        "--verify", type=Path, metavar="FOLDER", help="check a prepared folder instead"
+    )
+
+    one = verb(train)
+    _add_plan(one)
+    one.add_argument("--out", type=Path, help="folder of the run (runs/PRESET)")
+    again = one.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="continue the run there")
+    again.add_argument("--overwrite", action="store_true", help="replace the run there")
+
+    one = verb(evaluate)
+    _add_run(one)
+    one.add_argument("--data", type=Path, help="prepared corpus (the run's own)")
+    one.add_argument("--split", choices=("val", "train"), default="val")
+
+    one = verb(generate)
+    _add_run(one)
+    one.add_argument("--prompt", default="\n", help="text to continue (a new line)")
+    one.add_argument("--max_new_tokens", type=int, default=500, help="at most (500)")
+    one.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (0.8)")
+    one.add_argument("--top_k", type=int, help="keep the k best tokens (all)")
+    one.add_argument("--top_p", type=float, help="keep this much probability (all)")
+    one.add_argument(
+        "--min_p", type=float, help="keep tokens this likely beside the best (all)"
+    )
+    one.add_argument("--seed", type=int, help="for the same text again (a new one)")
+    one.add_argument(
+        "--stop", action="append", default=[], help="end before this text; repeatable"
+    )
+    one.add_argument(
+        "--no_cache", action="store_true", help="read all again for each token"
+    )
+
+    one = verb(export)
+    _add_run(one)
+    one.add_argument("--format", choices=("huggingface",), default="huggingface")
+    one.add_argument("--out", type=Path, help="folder to write (RUN/FORMAT)")
+
+    one = verb(describe)
+    _add_plan(one)
+    one.add_argument(
+        "--on", default="a100", help="h100, a100, rtx4090, t4 or cpu-core (a100)"
+    )
+    one.add_argument(
+        "--utilisation", type=float, default=0.4, help="share of the peak (0.4)"
+    )
+    return parser
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "preset",
+        nargs="?",
+        default="llama",
+        help=f"{', '.join(config.preset_names())}, or a .toml file (llama)",
+    )
+    parser.add_argument(
+        "--data", type=Path, default=None, help=f"prepared corpus ({DATA})"
+    )
+    for section, kind in (("model", ModelConfig), ("train", TrainConfig)):
+        group = parser.add_argument_group(f"[{section}], each instead of the preset's")
+        notes = _field_notes(kind.__name__)
+        for key in dataclasses.fields(kind):
+            group.add_argument(
+                f"--{key.name}",
+                dest=f"{section}.{key.name}",
+                metavar=_metavar(key.type),
+                type=_reader(key.type),
+                help=notes.get(key.name, "").replace("%", "%%") or None,
+            )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run",
+        nargs="?",
+        type=Path,
+        default=RUNS / "llama",
+        help="folder of a run or of a model.safetensors (runs/llama)",
+    )
+    parser.add_argument("--which", choices=("best", "last"), default="best")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def _field_notes(class_name: str) -> dict[str, str]:
+    """What config.py says under each field, so that it is said in one place."""
+    tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
+    body = next(
+        node.body
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == class_name
+    )
+    notes = {}
+    for field, note in pairwise(body):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(note, ast.Expr)
+            and isinstance(note.value, ast.Constant)
+        ):
+            text = " ".join(str(note.value.value).split())
+            notes[field.target.id] = text.replace("``", "")
+    return notes
+
+
+def _metavar(kind: Any) -> str:
+    if typing.get_origin(kind) is typing.Literal:
+        return "{" + ",".join(typing.get_args(kind)) + "}"
+    return {int: "N", float: "X", bool: "{true,false}"}.get(kind, "NAME")
+
+
+def _reader(kind: Any) -> Any:
+    """What turns a word into a value; the dataclass checks the value itself."""
+    if kind is bool:
+        return _truth
+    return kind if kind in (int, float) else str
+
+
+def _truth(word: str) -> bool:
+    if word not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{word!r} must be true or false")
+    return word == "true"
+
+
+def _with_underscores(word: str) -> str:
+    """Let ``--top-k`` be ``--top_k``; values are left alone."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+# ------------------------------------------------------------------ helpers
+
+
+def _plan(options: argparse.Namespace) -> RunConfig:
+    """The preset with what the command line says instead."""
+    changes: dict[str, dict[str, Any]] = {}
+    for name, value in vars(options).items():
+        section, dot, key = name.partition(".")
+        if dot and value is not None:
+            changes.setdefault(section, {})[key] = value
+    if options.data is not None:
+        changes["data"] = {"directory": options.data.as_posix()}
+    return config.preset(options.preset, changes=changes)
+
+
+def _with_assumed_vocabulary(
+    options: argparse.Namespace, plan: RunConfig
+) -> tuple[RunConfig, str]:
+    """Describe needs a vocabulary: the prepared corpus's, else a guess it admits."""
+    from minillm.files import read_json
+
+    try:
+        size = int(read_json(plan.data.directory / "meta.json")["vocab_size"])
+        note = f" (vocabulary of {plan.data.directory})"
+    except (ValueError, KeyError, TypeError):
+        size, note = 65, " (no corpus prepared: 65 characters assumed)"
+    model = dataclasses.replace(plan.model, vocab_size=size)
+    return dataclasses.replace(plan, model=model), note
+
+
+def _parameters(plan: RunConfig) -> str:
+    from minillm import costs
+
+    if plan.model.kind == "bigram":
+        return ""
+    return f"{costs.num_parameters(plan.model):,} parameters and the vocabulary, "
+
+
+def _load(options: argparse.Namespace) -> "Checkpoint":
+    from minillm import checkpoint
+    from minillm.precision import pick_device
+
+    device = pick_device(options.device)
+    return checkpoint.load(options.run, str(device), options.which)
+
+
+def _corpus_folder(sources: Sequence[str]) -> Path:
+    """data/NAME, after the first source; ``shakespeare`` gives the default corpus."""
+    name = Path(sources[0].removeprefix("hf:")).stem
+    return DATA.parent / (name or "corpus")
+
+
+def _row(metrics: "Metrics") -> str:
+    train_loss = "" if metrics.train_loss is None else f"{metrics.train_loss:.4f}"
+    bits = metrics.val_bits_per_byte
+    return (
+        f"step {metrics.step:>6,}   train {train_loss:>7}   val {metrics.val_loss:.4f}"
+        + ("" if bits is None else f"   bits per byte {bits:.3f}")
+        + f"   {metrics.seconds:>6.0f} s"
+    )
+
+
+class _Signals:
+    """Ctrl-C and SIGTERM ask for a checkpoint; the second Ctrl-C does not wait."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def received(self) -> bool:
+        return bool(self.number)
+
+    def __enter__(self) -> None:
+        self._before = {
+            number: signal.signal(number, self._note)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.number:
+            raise KeyboardInterrupt
+        self.number = number
+        _say("minillm: writing a checkpoint, then stopping (again to stop at once)")
+
+
+def _si(number: float) -> str:
+    for power, letter in (
+        (1e18, "E"),
+        (1e15, "P"),
+        (1e12, "T"),
+        (1e9, "G"),
+        (1e6, "M"),
+    ):
+        if number >= power:
+            return f"{number / power:.2f} {letter}"
+    return f"{number:,.0f}"
+
+
+def _bytes(number: int) -> str:
+    for power, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if number >= power:
+            return f"{number / power:.1f} {unit}"
+    return f"{number} B"
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _fail(message: str) -> NoReturn:
+    _say(f"minillm: error: {message}")
+    sys.exit(2)

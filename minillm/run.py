@@ -1,0 +1,145 @@
+"""What belongs to one run? A folder: its configuration, its metrics, its lock.
+
+runs/llama/
+  config.json           the resolved configuration
+  metrics.jsonl         one row per measurement, appended as they come
+  checkpoints/          the best and the last; see checkpoint.py
+  .lock                 held while a process trains here
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from minillm.files import (
+    read_json,
+    sha256_file,
+    sync_folder,
+    write_atomically,
+    write_json,
+)
+
+MANIFEST = "manifest.json"
+
+
+class RunFolder:
+    """The files of one run, apart from its checkpoints."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.metrics_path = directory / "metrics.jsonl"
+        self.config_path = directory / "config.json"
+        self.checkpoints = directory / "checkpoints"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run has begun here."""
+        return self.config_path.exists() or self.checkpoints.exists()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder; the lock ends with the process, however it ends.
+
+        Raises:
+            ValueError: another process holds it; says which.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise ValueError(f"{self.directory} must be a folder") from None
+        lock = FileLock(self.directory / ".lock")
+        owner = self.directory / ".lock-owner"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            name = owner.read_text() if owner.exists() else "another process"
+            raise ValueError(f"{self.directory} is in use by {name}") from None
+        try:
+            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Write the configuration, and empty metrics."""
+        write_json(self.config_path, config)
+        write_atomically(self.metrics_path, b"")
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a row to the metrics; it is on the disk when this returns."""
+        with self.metrics_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows of the metrics.
+
+        A last line without an end is what a power cut leaves: it is not a row.
+
+        Raises:
+            ValueError: a line is not a JSON object; names the line.
+        """
+        if not self.metrics_path.exists():
+            return []
+        rows = []
+        whole = self.metrics_path.read_bytes().rpartition(b"\n")[0]
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                row = json.loads(line)
+                rows.append({"step": int(row["step"]), **row})
+            except (ValueError, TypeError, KeyError):
+                raise ValueError(
+                    f"{self.metrics_path}, line {number} is damaged"
+                ) from None
+        return rows
+
+    def rewind(self, step: int) -> None:
+        """Forget rows after ``step``: the resumed run will write them again."""
+        kept = [row for row in self.rows() if row["step"] <= step]
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        write_atomically(self.metrics_path, text.encode())
+
+
+def write_manifest(folder: Path) -> None:
+    """List every file of ``folder`` with its size and SHA-256; written last."""
+    files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
+    listed = {
+        path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        for path in files
+    }
+    write_json(folder / MANIFEST, {"format": 1, "files": listed})
+    sync_folder(folder)
+
+
+def check_manifest(folder: Path) -> None:
+    """Make sure that every file is the one that was written.
+
+    Raises:
+        ValueError: the manifest is missing or damaged, or a file is missing, cut short
+            or changed; names it.
+    """
+    files = read_json(folder / MANIFEST).get("files")
+    if not isinstance(files, dict) or not files:
+        raise ValueError(f"{folder / MANIFEST} lists no files")
+    for name, noted in files.items():
+        path = folder / name
+        if path.name != name or not isinstance(noted, dict):
+            raise ValueError(f"{folder / MANIFEST} names {name!r}, which is no file")
+        if not path.is_file():
+            raise ValueError(f"{path} is missing")
+        size = path.stat().st_size
+        if size != noted.get("bytes"):
+            raise ValueError(
+                f"{path} has {size} bytes, but {noted.get('bytes')} were written:"
+                " it was cut short or changed"
+            )
+        if sha256_file(path) != noted.get("sha256"):
+            raise ValueError(f"{path} differs from what was written (SHA-256)")
