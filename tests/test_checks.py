@@ -1,0 +1,235 @@
+"""A check is only as good as the bugs it has met."""
+
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from itertools import combinations
+
+import bugzoo
+import bugzoo.bigram as zoo
+import numpy as np
+import pytest
+import torch
+
+from minillm import checks, evaluate
+from minillm.checks import bigram
+
+
+def animals(kind):
+    """Every (check, function, words) of every file in the zoo."""
+    found = []
+    for file in sorted(pkgutil.iter_modules(bugzoo.__path__)):
+        module = importlib.import_module(f"bugzoo.{file.name}")
+        for check, inmates in getattr(module, kind, {}).items():
+            words = inmates if isinstance(inmates, dict) else dict.fromkeys(inmates)
+            for function, word in words.items():
+                name = f"{file.name}-{check}-{function.__name__}"
+                found.append(pytest.param(check, function, word, id=name))
+    return found
+
+
+@pytest.mark.parametrize(("check", "wrong", "words"), animals("BUGS"))
+def test_every_bug_is_caught_and_named(check, wrong, words):
+    report = getattr(checks, check)(wrong)
+    assert report.results, report
+    assert not report
+    assert re.search(words, report.hint, re.IGNORECASE), report
+
+
+@pytest.mark.parametrize(("check", "right", "words"), animals("RIGHT"))
+def test_no_right_answer_is_accused(check, right, words):
+    report = getattr(checks, check)(right)
+    assert report, report
+    assert report.hint == ""
+
+
+def test_the_package_passes_its_own_check():
+    assert checks.next_token_loss(evaluate.next_token_loss)
+
+
+def raises(*arguments):
+    raise NotImplementedError
+
+
+def returns_nothing(*arguments):
+    pass
+
+
+def returns_dots(*arguments):
+    return ...
+
+
+@pytest.mark.parametrize("check", checks.CHECKS)
+@pytest.mark.parametrize("stub", [raises, returns_nothing, returns_dots])
+def test_a_stub_is_not_started_whichever_way_it_is_left_empty(check, stub):
+    assert getattr(checks, check)(stub).verdict == "not started"
+
+
+def test_who_forgets_return_is_told_so():
+    assert "return is missing" in checks.draw_token(returns_nothing).hint
+    assert checks.draw_token(raises).hint == ""
+
+
+class Odd:
+    def __call__(self, *arguments):
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize("check", checks.CHECKS)
+@pytest.mark.parametrize(
+    "thing",
+    [
+        int,
+        None,
+        "a word",
+        7,
+        torch.zeros(2),
+        Odd(),
+        lambda: None,
+        lambda *_: "text",
+        lambda *_: torch.tensor([]),
+        lambda *_: [[1], [2, 3]],
+        lambda *_: object(),
+        lambda *_: torch.tensor(float("nan")),
+        lambda *_: torch.tensor(2 + 1j),
+    ],
+)
+def test_whatever_is_handed_in_the_answer_is_a_report(check, thing):
+    report = getattr(checks, check)(thing)
+    assert isinstance(report, checks.Report)
+    assert not report
+    assert "\n" not in report.hint
+
+
+def test_a_crash_is_told_in_one_line():
+    def crashes(logits, targets):
+        return logits @ torch.ones(3, 3, 3)
+
+    hint = checks.next_token_loss(crashes).hint
+    assert "RuntimeError" in hint
+    assert "\n" not in hint
+
+
+def test_a_check_leaves_the_random_state_as_it_was():
+    """Else a reader's later cells would depend on how often a check was run."""
+    before = torch.get_rng_state()
+    checks.draw_token(lambda odds, generator: torch.multinomial(odds, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_check_runs_with_gradients_even_inside_no_grad():
+    with torch.no_grad():
+        assert checks.next_token_loss(evaluate.next_token_loss)
+
+
+# ------------------------------------------------------------------ suspects
+
+
+def test_no_two_suspects_of_the_counts_look_alike():
+    tables = [f(bigram.ABRACADABRA, bigram.LETTERS) for _, f in bigram.COUNT_SUSPECTS]
+    tables.append(bigram._count(bigram.ABRACADABRA, bigram.LETTERS))
+    for one, other in combinations(tables, 2):
+        assert not bigram._close(one, other, 1e-3)
+
+
+def test_no_two_suspects_of_the_loss_look_alike():
+    z, y = bigram._scores(), bigram._targets()
+    losses = [formula(z, y) for _, formula in bigram.LOSS_SUSPECTS]
+    losses.append(bigram._right(z, y))
+    for one, other in combinations(losses, 2):
+        assert not bigram._close(one, other, 1e-3)
+
+
+def test_no_two_suspects_of_the_draws_look_alike():
+    shares = [torch.tensor(odds) for _, odds in bigram.DRAW_SUSPECTS]
+    shares.append(torch.tensor(bigram.ODDS))
+    for one, other in combinations(shares, 2):
+        assert bigram._distance(one, other.tolist()) > 1.5 * bigram.FAR
+
+
+def test_chance_alone_stays_far_from_the_threshold_of_the_draws():
+    """A right answer must not be accused, whichever numbers its generator gives."""
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(bigram.DRAWS, bigram.ODDS, size=5_000) / bigram.DRAWS
+    furthest = np.abs(draws - np.array(bigram.ODDS)).sum(axis=1).max() / 2
+    assert furthest < 0.7 * bigram.FAR
+
+
+@pytest.mark.parametrize(
+    ("check", "dropped", "wrong"),
+    [
+        ("count_bigrams", 3, zoo.index_wraps_in_uint16),
+        ("count_bigrams", 4, zoo.counts_wrap_in_uint16),
+        ("count_bigrams", 5, zoo.sorts_in_place_afterwards),
+        ("next_token_loss", 3, zoo.largest_of_all_rows_in_logs),
+        ("next_token_loss", 4, zoo.log_of_softmax),
+        ("next_token_loss", 5, zoo.normaliser_detached),
+        ("draw_token", 1, zoo.global_randomness),
+        ("draw_token", 2, zoo.uniform_over_the_possible),
+        ("draw_token", 3, zoo.smoothed_draw),
+        ("draw_token", 4, zoo.normalises_in_place),
+    ],
+)
+def test_these_properties_catch_what_no_other_does(check, dropped, wrong):
+    """The others are kept for the hints they give, and for what they teach."""
+    properties = getattr(bigram, check.upper())
+    assert not checks.run(wrong, properties)
+    assert checks.run(wrong, properties[:dropped] + properties[dropped + 1 :])
+
+
+# ------------------------------------------------------------------ the report
+
+
+def test_a_report_reads_the_same_in_a_terminal():
+    report = checks.Report("f", (("a", True), ("b", False)), "c")
+    assert repr(report) == "f: 1 of 2\n  ok  a\n  no  b\nLikely bug: c"
+    assert repr(checks.Report("f")) == "f: not started"
+
+
+def test_a_report_is_true_only_if_everything_holds():
+    assert checks.Report("f", (("a", True),))
+    assert not checks.Report("f", (("a", True), ("b", False)))
+    assert not checks.Report("f")
+
+
+def test_a_hint_with_angle_brackets_cannot_break_the_page():
+    report = checks.Report("<b>", (("a < b", False),), "x < y")
+    html = report._repr_html_()
+    assert "<b>" not in html
+    assert "a &lt; b" in html
+    assert "x &lt; y" in html
+
+
+def test_a_report_sets_no_text_colour_so_that_it_follows_a_dark_page():
+    html = checks.Report("f", (("a", False),), "c")._repr_html_()
+    assert not re.search(r"[;\"](color|background)", html)
+
+
+# ------------------------------------------------------------------ the package
+
+
+def test_no_check_is_called_like_a_file():
+    """``import minillm.checks.x`` would put the module where the check was."""
+    files = {file.name for file in pkgutil.iter_modules(checks.__path__)}
+    assert not files & set(checks.CHECKS)
+    assert set(checks.CHECKS.values()) <= files
+
+
+def test_every_check_is_offered_and_an_unknown_one_is_refused():
+    assert set(checks.CHECKS) <= set(dir(checks))
+    assert set(checks.__all__) == {"Report", *checks.CHECKS}
+    with pytest.raises(AttributeError, match="no check named 'rnsnorm'"):
+        checks.rnsnorm  # noqa: B018
+
+
+def test_importing_the_package_imports_no_check_and_no_torch():
+    code = "import sys, minillm.checks; print(*(m for m in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.split()
+    assert "minillm.checks" in loaded
+    assert "minillm.checks.bigram" not in loaded
+    assert "torch" not in loaded
