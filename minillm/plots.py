@@ -1,0 +1,215 @@
+"""What does it look like? The few shapes of plot in the book: numbers in, a figure out.
+
+Colours are Okabe and Ito's, which most colour-blind readers can tell apart, and no
+meaning hangs on colour alone. Figures keep a white ground, so that they read the same
+on a light and on a dark page. Every function draws one figure and shows it.
+"""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from torch import Tensor
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#777777")
+"""Okabe and Ito's, the darkest first, and a grey; yellow is too faint on white."""
+
+STYLE: Any = {  # keys of matplotlib.rcParams
+    "figure.dpi": 110,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "axes.facecolor": "white",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+}
+WIDTH = 6.4  # inches: the text column of the book
+
+Curve = tuple[Sequence[float], Sequence[float]]
+"""Where, and how high."""
+
+
+def curves(
+    series: Mapping[str, Curve],
+    *,
+    xlabel: str = "training step",
+    ylabel: str = "validation loss (nats per token)",
+    levels: Mapping[str, float] | None = None,
+    log_x: bool = False,
+    log_y: bool = False,
+    marker: str = "",
+) -> None:
+    """Curves by name; every second one is dashed, so that none hides another.
+
+    Args:
+        series: the curves.
+        xlabel: of the horizontal axis.
+        ylabel: of the vertical axis.
+        levels: heights to compare with, drawn as dotted lines and named at the edge.
+        log_x: whether the horizontal axis is logarithmic.
+        log_y: whether the vertical axis is logarithmic.
+        marker: matplotlib's sign for the points, if they are to be seen.
+    """
+    with _figure(3.4) as ax:
+        for i, (name, (places, heights)) in enumerate(series.items()):
+            dashed = i % 2 == 1
+            ax.plot(
+                places,
+                heights,
+                color=COLOURS[i % len(COLOURS)],
+                label=name,
+                linewidth=1.8 if dashed else 3.5,
+                linestyle="--" if dashed else "-",
+                alpha=1.0 if dashed else 0.55,
+                marker=marker,
+            )
+        for name, height in (levels or {}).items():
+            ax.axhline(height, color="black", linestyle=":", linewidth=1.2)
+            ax.annotate(
+                name,
+                (1, height),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 3),
+                textcoords="offset points",
+                horizontalalignment="right",
+                verticalalignment="bottom",
+                fontsize=9,
+            )
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        if log_x:
+            ax.set_xscale("log")
+        if log_y:
+            ax.set_yscale("log")
+        if not log_x:
+            every = [place for places, _ in series.values() for place in places]
+            ax.set_xlim(min(every), max(every))
+        ax.legend()
+
+
+def bars(values: Mapping[str, float], label: str, *, digits: int = 1) -> None:
+    """One horizontal bar a name, its number at the end; the first on top."""
+    with _figure(0.6 + 0.36 * len(values)) as ax:
+        drawn = ax.barh(list(values), list(values.values()), color=COLOURS[0])
+        numbers = [f"{value:.{digits}f}" for value in values.values()]
+        ax.bar_label(drawn, numbers, padding=4)
+        ax.invert_yaxis()
+        ax.set(xlabel=label, xlim=(0, 1.12 * max(values.values())))
+
+
+def histogram(
+    samples: Mapping[str, Tensor],
+    bins: Tensor,
+    xlabel: str,
+    *,
+    ylabel: str = "count",
+    mark: tuple[str, float] | None = None,
+    log_x: bool = False,
+) -> None:
+    """Distributions over the same bins, and one value marked by a dashed line."""
+    with _figure(3.0) as ax:
+        for i, (name, values) in enumerate(samples.items()):
+            colour = COLOURS[i % len(COLOURS)]
+            ax.hist(
+                values.flatten().tolist(),
+                bins=bins.tolist(),
+                color=colour,
+                alpha=0.6,
+                label=name,
+            )
+        if log_x:
+            ax.set_xscale("log")
+        if mark is not None:
+            text, value = mark
+            ax.axvline(value, color="black", linestyle="--", linewidth=1)
+            ax.annotate(
+                text,
+                (value, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(5, 0),
+                textcoords="offset points",
+                verticalalignment="top",
+            )
+        ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(bins[0].item(), bins[-1].item()))
+        ax.legend()
+
+
+def paired(differences: Mapping[str, Sequence[float]], t: float, label: str) -> None:
+    """A dot a pair, and the mean with its interval, ``t`` standard errors to each side.
+
+    Args:
+        differences: for each comparison, one difference a seed.
+        t: Student's t for the interval wanted and one less than the number of pairs.
+        label: of the axis.
+    """
+    with _figure(0.9 + 0.7 * len(differences)) as ax:
+        for i, values in enumerate(differences.values()):
+            colour = COLOURS[i % len(COLOURS)]
+            half = t * statistics.stdev(values) / len(values) ** 0.5
+            ax.plot(values, [i + 0.18] * len(values), "o", color=colour, alpha=0.5)
+            ax.errorbar(
+                statistics.mean(values),
+                i - 0.12,
+                xerr=half,
+                fmt="D",
+                color=colour,
+                capsize=5,
+                linewidth=2,
+            )
+        ax.axvline(0, color="black", linestyle="--", linewidth=1)
+        ax.set(yticks=range(len(differences)), yticklabels=list(differences))
+        ax.set(ylim=(len(differences) - 0.5, -0.5), xlabel=label)
+
+
+def heatmap(
+    table: Tensor,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    *,
+    xlabel: str = "",
+    ylabel: str = "",
+    highest: float | None = None,
+) -> None:
+    """A table as a picture: the darker a field, the larger its number.
+
+    Args:
+        table: of shape (rows, columns).
+        rows: a name for each row, written at the left.
+        columns: a name for each column, written below.
+        label: what the numbers are.
+        xlabel: what the columns are.
+        ylabel: what the rows are.
+        highest: the number of the darkest shade; larger ones look the same.
+    """
+    height = max(2.4, 1.1 + 0.78 * WIDTH * len(rows) / len(columns))
+    with _figure(height) as ax:
+        picture = ax.imshow(
+            table.tolist(), cmap="Blues", vmin=0, vmax=highest, aspect="auto"
+        )
+        size = 10 if len(columns) <= 32 else 7
+        ax.set_xticks(range(len(columns)), columns, fontsize=size)
+        ax.set_yticks(range(len(rows)), rows, fontsize=size)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        ax.figure.colorbar(picture, ax=ax, label=label, fraction=0.04, pad=0.02)
+
+
+def visible(token: str) -> str:
+    """A token as a label: a space, a line end and a tab get a sign of their own."""
+    return token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
+
+
+@contextmanager
+def _figure(height: float) -> Iterator[Axes]:
+    """An empty figure in the book's style; shown when the drawing is done."""
+    with plt.rc_context(STYLE):
+        _, ax = plt.subplots(figsize=(WIDTH, height))
+        yield ax
+        plt.show()

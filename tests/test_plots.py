@@ -1,0 +1,132 @@
+"""Plots: they draw what they are given, and everyone can read them."""
+
+import re
+from itertools import pairwise
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+
+from minillm import plots
+
+
+@pytest.fixture(autouse=True)
+def axes(monkeypatch):
+    """What was on the figure when it was shown; figures are closed afterwards."""
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
+    yield lambda: shown[-1].axes[0]
+    plt.close("all")
+
+
+def draw_all():
+    plots.curves({"a": ([0, 1], [2.0, 1.0])})
+    plots.bars({"a": 1.0, "b": 2.0}, "nats")
+    plots.histogram({"a": torch.rand(9)}, torch.linspace(0, 1, 4), "p")
+    plots.paired({"a": [0.1, 0.2, -0.1]}, 4.303, "nats")
+    plots.heatmap(torch.rand(2, 3), "ab", "cde", "p")
+
+
+def test_every_shape_shows_exactly_one_figure_on_white(axes, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
+    draw_all()
+    assert len(shown) == len(plt.get_fignums()) == 5
+    for figure in shown:
+        figure.canvas.draw()
+        assert to_rgb(figure.get_facecolor()) == (1, 1, 1)
+
+
+def test_plots_leave_the_readers_own_style_alone():
+    before = dict(plt.rcParams)
+    draw_all()
+    assert dict(plt.rcParams) == before
+
+
+def test_curves_carry_their_numbers_their_names_and_the_levels(axes):
+    plots.curves(
+        {"counted": ([0, 5, 9], [3.0, 2.0, 1.0]), "trained": ([0, 9], [4.0, 1.5])},
+        levels={"ln V": 4.158},
+    )
+    first, second, level = axes().get_lines()
+    assert list(first.get_ydata()) == [3.0, 2.0, 1.0]
+    assert list(second.get_xdata()) == [0, 9]
+    assert set(level.get_ydata()) == {4.158}
+    names = [text.get_text() for text in axes().get_legend().get_texts()]
+    assert names == ["counted", "trained"]
+    assert "ln V" in [text.get_text() for text in axes().texts]
+    assert axes().get_xlim() == (0, 9)
+
+
+def test_two_neighbouring_curves_differ_in_more_than_colour(axes):
+    """One that lies on another must still be seen, and so must it in grey."""
+    plots.curves({name: ([0, 1], [1, 1]) for name in "abcd"})
+    looks = [(line.get_linestyle(), line.get_linewidth()) for line in axes().lines]
+    assert all(a != b for a, b in pairwise(looks))
+
+
+def test_logarithmic_axes_are_used_when_asked_for(axes):
+    plots.curves({"a": ([1, 10], [1, 10])}, log_x=True, log_y=True, marker="o")
+    assert (axes().get_xscale(), axes().get_yscale()) == ("log", "log")
+    plots.histogram(
+        {"a": torch.rand(9)},
+        torch.logspace(-3, 0, 4),
+        "share",
+        mark=("1/D", 0.1),
+        log_x=True,
+    )
+    assert axes().get_xscale() == "log"
+
+
+def test_the_first_bar_is_on_top_and_each_has_its_number(axes):
+    plots.bars({"first": 1.234, "second": 2.0}, "nats", digits=2)
+    low, high = axes().get_ylim()
+    assert low > high  # the axis points down
+    assert [text.get_text() for text in axes().texts] == ["1.23", "2.00"]
+
+
+def test_the_interval_of_pairs_is_t_standard_errors_wide(axes):
+    plots.paired({"a": [1.0, 2.0, 3.0], "b": [0.0, 0.5, 1.0]}, 4.303, "nats")
+    bar = axes().containers[0].lines[2][0].get_segments()[0]
+    half = 4.303 * 1.0 / 3**0.5
+    assert bar[:, 0] == pytest.approx([2 - half, 2 + half])
+
+
+def test_a_heatmap_has_rows_downwards_and_names_on_both_axes(axes):
+    table = torch.arange(6.0).view(2, 3)
+    plots.heatmap(table, ["q", "u"], ["a", "b", "c"], "count", highest=4.0)
+    image = axes().images[0]
+    assert image.get_array().tolist() == table.tolist()
+    assert image.get_clim() == (0, 4)
+    assert [t.get_text() for t in axes().get_yticklabels()] == ["q", "u"]
+    assert [t.get_text() for t in axes().get_xticklabels()] == ["a", "b", "c"]
+    low, high = axes().get_ylim()
+    assert low > high
+
+
+def test_white_space_becomes_visible_and_the_font_has_its_signs():
+    assert plots.visible(" \n\tq") == "␣↵⇥q"
+    plots.heatmap(torch.rand(1, 3), ["a"], list("␣↵⇥"), "p")
+    plt.gcf().canvas.draw()  # a missing glyph warns, and warnings are errors here
+
+
+def test_every_colour_stands_out_from_white():
+    """3 to 1 is what accessibility rules ask of graphics; sky blue is for areas."""
+
+    def luminance(colour):
+        parts = [
+            c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+            for c in to_rgb(colour)
+        ]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    for colour in plots.COLOURS:
+        assert re.fullmatch("#[0-9a-f]{6}", colour)
+        assert 1.05 / (luminance(colour) + 0.05) > 2.2
+    for colour in plots.COLOURS[:3]:
+        assert 1.05 / (luminance(colour) + 0.05) > 3
