@@ -119,7 +119,7 @@ def activation_bytes(config: ModelConfig, batch_size: int) -> int:
     """
     tokens, d_model = batch_size * config.context_length, config.d_model
     if config.kind == "bigram":
-        return 4 * tokens * 2 * config.vocab_size
+        return 4 * tokens * config.vocab_size
     d_kv = config.n_kv_heads * config.d_head
     norm = 4 * d_model if config.norm == "rmsnorm" else d_model
     inputs = 2 * d_model  # of the two groups of matrices, one after each norm

@@ -1,0 +1,124 @@
+"""A run's folder: rows without holes, one owner, files that are what was written."""
+
+import multiprocessing
+
+import pytest
+
+from minillm.run import RunFolder, check_manifest, write_manifest
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = RunFolder(tmp_path / "run")
+    made.begin({"a": 1})
+    return made
+
+
+def test_rows_come_back_in_order(folder):
+    for step in (0, 3, 6):
+        folder.append({"step": step, "loss": 1 / (step + 1)})
+    assert [row["step"] for row in folder.rows()] == [0, 3, 6]
+    assert folder.rows()[1]["loss"] == 0.25
+
+
+def test_a_line_without_an_end_is_not_a_row(folder):
+    """A power cut in the middle of a line made the whole file unreadable."""
+    folder.append({"step": 0})
+    with folder.metrics_path.open("a") as file:
+        file.write('{"step": 3, "lo')
+    assert [row["step"] for row in folder.rows()] == [0]
+
+
+def test_rewinding_forgets_later_rows_and_the_torn_line(folder):
+    """A resumed run wrote the same steps a second time."""
+    for step in (0, 3, 6, 9):
+        folder.append({"step": step})
+    with folder.metrics_path.open("a") as file:
+        file.write('{"step"')
+    folder.rewind(6)
+    folder.append({"step": 9})
+    assert [row["step"] for row in folder.rows()] == [0, 3, 6, 9]
+
+
+@pytest.mark.parametrize("line", ["not json", "[3]", '{"loss": 3}', '{"step": "x"}'])
+def test_a_damaged_row_is_named(folder, line):
+    folder.append({"step": 0})
+    with folder.metrics_path.open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2 is damaged"):
+        folder.rows()
+
+
+def _hold(directory, ready, release):
+    with RunFolder(directory).locked():
+        ready.set()
+        release.wait(30)
+
+
+def test_two_processes_cannot_train_in_one_folder(folder):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(folder.directory, ready, release))
+    other.start()
+    try:
+        assert ready.wait(60)
+        with (
+            pytest.raises(ValueError, match=rf"in use by process {other.pid} on"),
+            folder.locked(),
+        ):
+            pass
+    finally:
+        release.set()
+        other.join()
+    with folder.locked():  # free again, whoever held it before
+        pass
+
+
+def test_a_killed_owner_leaves_no_lock_behind(folder):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(folder.directory, ready, release))
+    other.start()
+    assert ready.wait(60)
+    other.kill()
+    other.join()
+    with folder.locked():
+        pass
+
+
+def test_a_run_cannot_be_where_a_file_is(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with (
+        pytest.raises(ValueError, match="run must be a folder"),
+        RunFolder(tmp_path / "run").locked(),
+    ):
+        pass
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"abc")
+    (tmp_path / "b.json").write_bytes(b"{}")
+    write_manifest(tmp_path)
+    check_manifest(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda d: (d / "a.bin").write_bytes(b"ab"), r"a\.bin has 2 bytes, but 3 were"),
+        (lambda d: (d / "a.bin").write_bytes(b"abd"), r"a\.bin differs from what was"),
+        (lambda d: (d / "a.bin").unlink(), r"a\.bin is missing"),
+        (lambda d: (d / "manifest.json").unlink(), r"manifest\.json does not exist"),
+        (lambda d: (d / "manifest.json").write_text("{}"), "lists no files"),
+        (
+            lambda d: (d / "manifest.json").write_text('{"files": {"../x": {}}}'),
+            r"names '\.\./x', which is no file",
+        ),
+    ],
+)
+def test_a_file_that_is_not_the_one_written_is_named(sealed, harm, message):
+    harm(sealed)
+    with pytest.raises(ValueError, match=message):
+        check_manifest(sealed)
