@@ -50,7 +50,7 @@ test: lint book ## run every check: style, types, layers, notebooks, book, tests
 	$(BIN)/pytest
 
 train: data ## train a small Llama on Shakespeare and let it write (minutes)
-	$(BIN)/minillm train llama --overwrite
+	$(BIN)/minillm train llama $(if $(wildcard runs/llama),--resume)
 	$(BIN)/minillm generate runs/llama
 
 bench: $(READY) ## measure the package against its peers

@@ -6,6 +6,7 @@
 * the published notebooks carry that address, so that one of them opened alone, on
   Colab say, knows what to clone;
 * MathJax is served by the book itself, and no page needs another host;
+* autodoc and viewcode keep to this package and read its docstrings as they are meant;
 * two exercises on a page do not share an id;
 * ``{cost}`` in a page's text is a chapter's measured time and memory.
 
@@ -54,6 +55,8 @@ SEARCH_FROM_FILE = (
     "if (location.protocol === 'file:') "
     "DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;"
 )
+
+HIDDEN_COLON = "\ue000"  # from the private use area: in no docstring
 
 _SCP = re.compile(r"(?:ssh://)?[^@/:]+@(?P<host>[^:/]+)(?::\d+/|[:/])/*(?P<path>.+)")
 
@@ -200,6 +203,70 @@ def drop_repeated_ids(app: Any, doctree: Any, page: str) -> None:
                 node["ids"].remove(repeated)
 
 
+def hide_colons(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Keep napoleon from reading "this: that" as a type; ours are in the signatures.
+
+    It does so under Returns, and in what is said of an attribute.
+    """
+    about_a_value = what in ("attribute", "data", "property")
+    returning = False
+    for number, line in enumerate(lines):
+        if re.fullmatch(r"[A-Z]\w+:", line):
+            returning = line in ("Returns:", "Yields:")
+        elif about_a_value or returning:
+            lines[number] = line.replace(":", HIDDEN_COLON)
+
+
+def show_colons(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Undo ``hide_colons``, once napoleon has read the lines.
+
+    And an indented block after a colon is a layout to keep, as it looks in the file.
+    """
+    lines[:] = [line.replace(HIDDEN_COLON, ":") for line in lines]
+    for number, line in enumerate(lines[:-2]):
+        below, block = lines[number + 1 : number + 3]
+        if re.search(r"[^:]:$", line) and not below and block.startswith("    "):
+            lines[number] += ":"
+
+
+def own_source(app: Any, module: str) -> tuple[str, dict[str, Any]] | None:
+    """Show the source of ``minillm`` only: a type alias leads into Python's own."""
+    return None if module.partition(".")[0] == "minillm" else ("", {})
+
+
+def drop_foreign_sources(app: Any) -> list[Any]:
+    """Drop the empty pages that ``own_source`` leaves."""
+    modules = getattr(app.builder.env, "_viewcode_modules", {})
+    for module in [name for name in modules if own_source(app, name)]:
+        del modules[module]
+    return []
+
+
+def write_entrance(app: Any, exception: Exception | None) -> None:
+    """Lead from the site's root to the first page, also without scripts."""
+    if exception is not None or app.builder.format != "html":
+        return
+    first = f"{app.config.root_doc}.html"
+    title = app.config.html_title
+    (Path(app.outdir) / "index.html").write_text(
+        f"""<!DOCTYPE html>
+<html lang="{app.config.language}">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="0; url={first}">
+<title>{title}</title>
+</head>
+<body><h1><a href="{first}">{title}</a></h1></body>
+</html>
+""",
+        encoding="utf8",
+    )
+
+
 def describe_cost(seconds: float, peak_mb: float) -> str:
     """Say a cost as a reader plans with it: no digit that the next machine changes."""
     if seconds < 50:
@@ -239,11 +306,17 @@ def setup(app: Any) -> dict[str, Any]:
         app.setup_extension("sphinx_sitemap")
     app.add_role("cost", cost_role)
     app.add_js_file(None, body=SEARCH_FROM_FILE)
-    # the theme reads its options at Sphinx's default priority, 500, and then adds its
-    # buttons to each page
+    app.setup_extension("sphinx.ext.viewcode")  # whose event is used below
+    # 500 is the others' priority: that of the theme, which reads its options and then
+    # adds its buttons to each page, and that of napoleon
     app.connect("config-inited", on_config_inited, priority=100)
     app.connect("html-page-context", open_published_copy, priority=900)
+    app.connect("autodoc-process-docstring", hide_colons, priority=400)
+    app.connect("autodoc-process-docstring", show_colons, priority=600)
     app.connect("doctree-resolved", drop_repeated_ids)
+    app.connect("viewcode-find-source", own_source)
+    app.connect("html-collect-pages", drop_foreign_sources, priority=400)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", write_entrance)
     app.connect("build-finished", publish_address)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}

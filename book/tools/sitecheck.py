@@ -51,6 +51,7 @@ class Page(HTMLParser):
         self.language = False
         self.title = ""
         self._inside: str | None = None
+        self._for_paper = False
         self.feed(path.read_text(encoding="utf8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -60,8 +61,9 @@ class Page(HTMLParser):
             self.ids[found["id"]] += 1
         if tag == "html":
             self.language = bool(found.get("lang"))
-        if tag == "h1":
+        if tag == "h1" and not self._for_paper:
             self.headings += 1
+        self._for_paper = found.get("class") == "onlyprint"  # its next tag is a title
         if tag == "img" and not found.get("alt", "").strip():
             self.faults.append(f"image without alt text: {found.get('src', '')[:80]}")
         for name in LOADS.get(tag, []):
