@@ -7,6 +7,7 @@ must be. ``Corpus`` opens the folder, and ``TokenFile`` reads a file through
 """
 
 import hashlib
+import math
 import mmap
 import os
 from collections import deque
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,26 +59,24 @@ BPE_TRAINING_BYTES = 50_000_000
 
 # Which window comes when ------------------------------------------------------------
 
-FEISTEL_ROUNDS = 6
-
 
 @dataclass(frozen=True)
 class Shuffle:
     """The numbers ``0 .. size - 1`` in an order that looks random, without a list.
 
-    A list of all windows, shuffled, would be as long as the corpus. Instead each place
-    is computed on its own. Write a number as two halves of equally many bits, left and
-    right. One round replaces (left, right) by (right, left XOR scramble(right)). It can
-    be undone, because right is still there to compute the scramble from; so no two
-    numbers ever land on the same place, however wild the scramble is. A few rounds with
-    different keys make the order look random (a Feistel network, as in the cipher DES).
+    A shuffled list of all windows would grow with the corpus. Here every place of the
+    shuffled order is computed by itself. Think of the numbers written row by row into a
+    table that is nearly square. Shift each column down by an amount that depends on the
+    column, what falls out at the bottom coming in at the top; then shift each row in
+    the same way; and a few times more, by other amounts. No shift makes two numbers
+    meet, so each number has exactly one place, and to find it takes no more than its
+    own row and column. (This is a Feistel network, the idea behind the cipher DES.)
 
-    Two halves of bits make a power of four, mostly more than ``size``. A number that
-    lands outside walks on, through the same network, until it is inside again: still
-    no two meet. On average that takes less than four walks.
+    The table may have a few fields more than there are numbers. What comes to stand on
+    such a field is sent through the table again, until it stands on a number.
 
-    The keys come from the hash BLAKE2b, not from a random generator of NumPy's, whose
-    numbers may change between versions.
+    The amounts come from BLAKE2b, a hash that is the same everywhere and for ever,
+    which is not promised of the numbers that NumPy's generators draw.
 
     Args:
         size: how many numbers.
@@ -89,38 +88,47 @@ class Shuffle:
     seed: int
     epoch: int
 
-    @cached_property
-    def _words(self) -> NDArray[np.uint64]:
-        address = f"{self.seed} {self.epoch}".encode()
-        digest = hashlib.blake2b(address, digest_size=8 * (FEISTEL_ROUNDS + 1)).digest()
-        return np.frombuffer(digest, dtype="<u8")
-
-    def phase(self, limit: int) -> int:
-        """A number from 0 to ``limit``, the same for the same seed and epoch."""
-        return int(self._words[-1]) % (limit + 1)
-
     def __call__(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers at ``places`` of the shuffled order."""
-        half = max(1, ((self.size - 1).bit_length() + 1) // 2)
-        values = self._once(places.astype(np.uint64), half)
+        values = self._once(places.astype(np.uint64))
         while (outside := values >= self.size).any():
-            values[outside] = self._once(values[outside], half)
+            values[outside] = self._once(values[outside])
         return values.astype(np.int64)
 
-    def _once(self, values: NDArray[np.uint64], half: int) -> NDArray[np.uint64]:
-        shift, mask = np.uint64(half), np.uint64((1 << half) - 1)
-        left, right = values >> shift, values & mask
-        for key in self._words[:FEISTEL_ROUNDS]:
-            left, right = right, left ^ (_scramble(right ^ key) & mask)
-        return (left << shift) | right
+    def phase(self, limit: int) -> int:
+        """A number from 0 to ``limit``, of its own for each seed and epoch."""
+        return int.from_bytes(self._hash(b"phase")[:8], "little") % (limit + 1)
+
+    def _once(self, values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        side = math.isqrt(self.size - 1) + 1
+        num_rows, num_columns = np.array([side, -(-self.size // side)], np.uint64)
+        row, column = np.divmod(values, num_columns)
+        for down, along in self._keys:
+            row = (row + _scramble(column ^ down)) % num_rows
+            column = (column + _scramble(row ^ along)) % num_columns
+        result: NDArray[np.uint64] = row * num_columns + column
+        return result
+
+    @cached_property
+    def _keys(self) -> NDArray[np.uint64]:
+        # 64 bytes are 16 keys: 8 for columns and 8 for rows. With fewer, the orders of
+        # as few as six numbers are not all equally frequent.
+        keys = np.frombuffer(self._hash(b"keys"), dtype="<u4")
+        return keys.astype(np.uint64).reshape(-1, 2)
+
+    def _hash(self, purpose: bytes) -> bytes:
+        address = f"{self.seed} {self.epoch}".encode()
+        return hashlib.blake2b(address, person=purpose).digest()
+
+
+_GOLDEN, _HALF = np.array([0x9E3779B97F4A7C15, 32], dtype=np.uint64)
 
 
 def _scramble(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    # The finaliser of SplitMix64: every bit of the input reaches every bit of the
-    # output. Arrays of uint64 wrap around, which is what it wants.
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    # Fibonacci hashing: 2^64 divided by the golden ratio; the product wraps around, and
+    # its upper half depends on every bit.
+    upper_half: NDArray[np.uint64] = (values * _GOLDEN) >> _HALF
+    return upper_half
 
 
 def window_starts(
@@ -192,7 +200,7 @@ class TokenFile:
             )
 
     @classmethod
-    def open(cls, path: Path, dtype: str | np.dtype[Any] | None = None) -> Self:
+    def open(cls, path: Path, dtype: str | np.dtype[Any] | None = None) -> "TokenFile":
         """Open a token file that has no manifest: a bare ``.bin``, or llm.c's.
 
         Args:
@@ -287,11 +295,7 @@ class TokenFile:
             )
         samples = step * batch_size + np.arange(batch_size, dtype=np.int64)[rows]
         starts = window_starts(len(self), context_length, seed, samples)
-        windows = np.empty((len(starts), context_length + 1), dtype=np.int64)
-        for window, start in zip(windows, starts.tolist(), strict=True):
-            window[:] = self._read(start, context_length + 1)
-        read = torch.from_numpy(windows)  # (B, T + 1)
-        return read[:, :-1].contiguous(), read[:, 1:].contiguous()
+        return self._batch_at(starts.tolist(), context_length)
 
     def windows(self, context_length: int, batch_size: int) -> Iterator[Batch]:
         """The whole file from beginning to end: each token but the first is a target.
@@ -311,21 +315,24 @@ class TokenFile:
             left = num_targets - start
             rows = min(batch_size, left // context_length) or 1
             width = min(context_length, left)
-            read = self._read(start, rows * width + 1).astype(np.int64)
-            row = torch.from_numpy(read)
-            yield row[:-1].view(rows, width), row[1:].view(rows, width)
+            yield self._batch_at([start + row * width for row in range(rows)], width)
             start += rows * width
 
-    def _read(self, start: int, count: int) -> NDArray[Any]:
+    def _batch_at(self, starts: list[int], width: int) -> Batch:
         self._check_size()
-        tokens = np.asarray(self.tokens)[start : start + count]
-        if self.vocab_size is not None and int(tokens.max()) >= self.vocab_size:
-            wrong = int((tokens >= self.vocab_size).argmax())
+        tokens = np.asarray(self.tokens)
+        rows = np.empty((len(starts), width + 1), dtype=np.int64)
+        for row, start in zip(rows, starts, strict=True):
+            row[:] = tokens[start : start + width + 1]
+        if self.vocab_size is not None and rows.max(initial=0) >= self.vocab_size:
+            row_number, place = np.argwhere(rows >= self.vocab_size)[0].tolist()
             raise ValueError(
-                f"token {start + wrong} of {self.name} ({tokens[wrong]}) must be below"
-                f" vocab_size ({self.vocab_size})"
+                f"token {starts[row_number] + place} of {self.name}"
+                f" ({rows[row_number, place]}) must be below vocab_size"
+                f" ({self.vocab_size})"
             )
-        return tokens
+        read = torch.from_numpy(rows)  # (B, T + 1)
+        return read[:, :-1].contiguous(), read[:, 1:].contiguous()
 
     def _check_size(self) -> None:
         # Reading a mapped page that is no longer there kills the process.

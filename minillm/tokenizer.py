@@ -14,7 +14,7 @@ from functools import cached_property
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,10 @@ match, and a million blanks in a row do not overflow the matcher's stack.
 SINGLE_BYTES = tuple(bytes([value]) for value in range(256))
 
 
+Ids = Iterable[int] | NDArray[Any]
+"""Ids to decode: a list, an array, or whatever else gives integers."""
+
+
 class _Tokenizer(ABC):
     """What every tokenizer can do once it can do three things of its own."""
 
@@ -52,7 +56,7 @@ class _Tokenizer(ABC):
         """The ids of ``text`` as an array, without a Python integer for each."""
 
     @abstractmethod
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Ids) -> bytes:
         """The UTF-8 bytes of ``ids``; the last character may be unfinished."""
 
     @abstractmethod
@@ -69,7 +73,7 @@ class _Tokenizer(ABC):
         ids: list[int] = self.encode_to_numpy(text).tolist()
         return ids
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Ids) -> str:
         """The text of ``ids``; bytes that are no character show as U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
@@ -111,7 +115,7 @@ class CharTokenizer(_Tokenizer):
         self._ids[codes] = np.arange(self.vocab_size)
 
     @classmethod
-    def fit(cls, text: str) -> Self:
+    def fit(cls, text: str) -> "CharTokenizer":
         """The tokenizer that knows exactly the characters of ``text``."""
         return cls("".join(sorted(set(text))))
 
@@ -128,7 +132,7 @@ class CharTokenizer(_Tokenizer):
             )
         return ids
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Ids) -> bytes:
         """The UTF-8 bytes of ``ids``."""
         known = _checked(ids, self.vocab_size)
         return "".join([self.characters[id_] for id_ in known]).encode()
@@ -149,7 +153,7 @@ class ByteTokenizer(_Tokenizer):
         """The ids of ``text``."""
         return np.frombuffer(_utf8(text), dtype=np.uint8).astype(np.uint32)
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Ids) -> bytes:
         """The bytes that ``ids`` are, and the end-of-text token's name."""
         tokens = (*SINGLE_BYTES, END_OF_TEXT.encode())
         return b"".join([tokens[id_] for id_ in _checked(ids, self.vocab_size)])
@@ -190,7 +194,7 @@ class BPETokenizer(_Tokenizer):
         self.end_of_text = self.vocab_size - 1
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int) -> Self:
+    def train(cls, texts: Iterable[str], vocab_size: int) -> "BPETokenizer":
         """Learn ``vocab_size`` tokens: 256 bytes, the merges, and end-of-text.
 
         Again and again the most frequent pair of neighbours becomes a token of its
@@ -218,9 +222,15 @@ class BPETokenizer(_Tokenizer):
     def encode_to_numpy(self, text: str) -> NDArray[np.uint32]:
         """The ids of ``text``; releases the interpreter's lock while it works."""
         _utf8(text)  # tiktoken would replace half a surrogate pair without a word
-        return self._encoding.encode_to_numpy(text, disallowed_special=()).copy()
+        try:
+            ids = self._encoding.encode_to_numpy(text, disallowed_special=())
+        except ValueError:
+            raise ValueError(
+                "text must not hold a million signs of white space in a row"
+            ) from None
+        return ids.copy()  # tiktoken's own may not be written to
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Ids) -> bytes:
         """The bytes of ``ids``, and the end-of-text token's name."""
         return b"".join([self.tokens[id_] for id_ in _checked(ids, self.vocab_size)])
 
@@ -377,7 +387,7 @@ class IncrementalDecoder:
         self._tokenizer = tokenizer
         self._waiting = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
-    def feed(self, ids: Iterable[int]) -> str:
+    def feed(self, ids: Ids) -> str:
         """The text that ``ids`` complete, possibly none."""
         return self._waiting.decode(self._tokenizer.decode_bytes(ids))
 
@@ -419,7 +429,7 @@ def _code_points(text: str) -> NDArray[np.uint32]:
         raise
 
 
-def _checked(ids: Iterable[int], vocab_size: int) -> list[int]:
+def _checked(ids: Ids, vocab_size: int) -> list[int]:
     known = [int(id_) for id_ in ids]
     if known and not (min(known) >= 0 and max(known) < vocab_size):
         wrong = next(id_ for id_ in known if not 0 <= id_ < vocab_size)
