@@ -192,7 +192,7 @@ def heatmap(
         picture = ax.imshow(
             table.tolist(), cmap="Blues", vmin=0, vmax=highest, aspect="auto"
         )
-        size = 10 if len(columns) <= 32 else 7
+        size = 10 if len(columns) <= 32 else 6
         ax.set_xticks(range(len(columns)), columns, fontsize=size)
         ax.set_yticks(range(len(rows)), rows, fontsize=size)
         ax.tick_params(length=0)
