@@ -31,8 +31,12 @@ class LayerCache:
         """Store T new positions; return all S = length + T of them, as views.
 
         Raises:
-            ValueError: the new positions do not fit.
+            ValueError: the new positions do not fit, or are of another batch.
         """
+        if len(keys) != len(self.keys):  # one row would silently be copied into all
+            raise ValueError(
+                f"past_key_values has {len(self.keys)} rows, but the batch {len(keys)}"
+            )
         stop = self.length + keys.shape[2]
         if stop > self.keys.shape[2]:
             raise ValueError(
@@ -88,6 +92,11 @@ class KVCache:
         return self.layers[0].length if self.layers else 0
 
     @property
+    def max_length(self) -> int | None:
+        """Positions there is room for; None if there are no layers to fill."""
+        return self.layers[0].keys.shape[2] if self.layers else None
+
+    @property
     def num_bytes(self) -> int:
         """Memory held, in bytes: 2 · n_layers · B · K · S_max · E · bytes a number."""
         return sum(
@@ -98,6 +107,7 @@ class KVCache:
 
     def clear(self) -> None:
         """Forget everything read, and keep the room."""
+        self.padding = None
         for layer in self.layers:
             layer.length = 0
 

@@ -78,7 +78,8 @@ def stream(
         generator: see :meth:`minillm.sample.Sampler.__call__`.
         past_key_values: an empty cache with room for the whole text, or for a full
             context if the window slides.
-        padding: pads at the left of each row, from :func:`left_pad`.
+        padding: pads at the left of each row, from :func:`left_pad`; the cache's own
+            if left out.
         stop_tokens: a row that yields one of these is finished and repeats it until
             all rows are.
         overflow: ``refuse`` raises before the first token if prompt and new tokens
@@ -86,13 +87,15 @@ def stream(
             (:func:`window_start`), with or without a cache in the same way.
 
     Raises:
-        ValueError: the prompt is empty, the text may outgrow the context or the cache,
-            or the cache is not empty.
+        ValueError: the prompt is empty or holds no token of the vocabulary; the text
+            may outgrow the context or the cache; the cache is not empty; ``padding``
+            leaves a row without a token, or meets a sliding window.
     """
     sampler = Sampler(temperature=0) if sampler is None else sampler
-    _check(model, prompt, max_new_tokens, past_key_values, padding, overflow)
     if past_key_values is not None:
+        padding = past_key_values.padding if padding is None else padding
         past_key_values.padding = padding
+    _check(model, prompt, max_new_tokens, past_key_values, padding, overflow)
     was_training = model.training
     model.eval()
     try:
@@ -178,17 +181,32 @@ def _check(
     if padding is not None:
         if overflow == "slide":
             raise ValueError("overflow ('slide') cannot be used with padding")
-        to_read -= int(padding.min())
+        least, most = int(padding.min()), int(padding.max())
+        if least < 0 or most >= prompt.shape[1]:
+            raise ValueError(
+                f"padding ({least if least < 0 else most}) must be in"
+                f" [0, prompt={prompt.shape[1]})"
+            )
+        to_read -= least
     if overflow == "refuse" and to_read > context_length:
         raise ValueError(
             f"prompt ({prompt.shape[1]} tokens) and max_new_tokens"
             f" ({max_new_tokens}) must fit into context_length ({context_length});"
             " ask for fewer, or let the window slide"
         )
-    if past_key_values is not None and past_key_values.length:
+    if past_key_values is None:
+        return
+    if past_key_values.length:
         raise ValueError(
             f"past_key_values must be empty, but holds {past_key_values.length}"
             " positions"
+        )
+    room, needed = past_key_values.max_length, prompt.shape[1] + max_new_tokens - 1
+    if overflow == "slide":
+        needed = min(needed, context_length)
+    if room is not None and room < needed:
+        raise ValueError(
+            f"past_key_values has room for {room} positions, not for {needed}"
         )
 
 

@@ -135,12 +135,20 @@ class Sampler:
             logits: the scores at the last position.
             generator: one for all rows, or one a row: then a row's text does not
                 depend on which rows stand beside it.
+
+        Raises:
+            ValueError: as :meth:`probabilities`, or there is not one generator a row.
         """
         probabilities = self.probabilities(logits)
         if self.temperature == 0:
             return probabilities.argmax(dim=-1, keepdim=True)
         if generator is None or isinstance(generator, Generator):
             return torch.multinomial(probabilities, 1, generator=generator)
+        if len(generator) != len(logits):
+            raise ValueError(
+                f"generator ({len(generator)} of them) must be one, or one for each of"
+                f" {len(logits)} rows"
+            )
         drawn = [
             torch.multinomial(row, 1, generator=own)
             for row, own in zip(probabilities, generator, strict=True)
