@@ -14,25 +14,25 @@ from pathlib import Path
 
 CELL = """\
 # Finds the course's package, or fetches it when this notebook is alone.
-import importlib.util
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 if not Path("../minillm/__init__.py").is_file():
     url = os.environ.get("MINILLM_REPO", "")
     if not url:
         raise SystemExit(
-            "This notebook is alone: set MINILLM_REPO to the address of "
-            "the course's repository, or open it in a clone's book/ folder."
+            "This notebook is alone: set MINILLM_REPO to the address of"
+            " the course's repository, or open it in a clone's book/."
         )
     if not Path("minillm-course").is_dir():
         clone = ["git", "clone", "-q", "--depth", "1", url]
         subprocess.run([*clone, "minillm-course"], check=True)
     os.chdir("minillm-course/book")
     needs = ["torch", "tiktoken", "safetensors", "jaxtyping", "filelock"]
-    missing = [name for name in needs if not importlib.util.find_spec(name)]
+    missing = [name for name in needs if find_spec(name) is None]
     if missing:
         pip = [sys.executable, "-m", "pip", "install", "-q"]
         subprocess.run([*pip, *missing], check=True)

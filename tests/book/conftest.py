@@ -26,7 +26,7 @@ def root():
 
 
 @pytest.fixture(scope="session")
-def site():
+def book():
     """The folder of the built book."""
     built = ROOT / "_build" / "html"
     if not (built / "index.html").is_file():

@@ -55,8 +55,8 @@ def page(browser):
     context.close()
 
 
-def content_pages(site):
-    return sorted((site / "book").glob("*.html"))
+def content_pages(book):
+    return sorted((book / "book").glob("*.html"))
 
 
 def overflowing(page):
@@ -78,9 +78,9 @@ def settle(page):
     page.evaluate("() => window.MathJax?.startup?.promise")
 
 
-def test_every_page_needs_nothing_from_outside_and_reports_no_error(site, page):
+def test_every_page_needs_nothing_from_outside_and_reports_no_error(book, page):
     """A script from a CDN, or one that breaks without it, ends offline reading."""
-    pages = [*content_pages(site), site / "search.html", site / "genindex.html"]
+    pages = [*content_pages(book), book / "search.html", book / "genindex.html"]
     assert len(pages) >= 5
     for path in pages:
         page.goto(path.as_uri())
@@ -88,18 +88,18 @@ def test_every_page_needs_nothing_from_outside_and_reports_no_error(site, page):
         assert (path.name, page.outside, page.errors) == (path.name, [], [])
 
 
-def test_formulas_are_set_from_the_books_own_files(site, page):
+def test_formulas_are_set_from_the_books_own_files(book, page):
     """Without its font files MathJax draws boxes, and without its script dollars."""
-    page.goto((site / "book" / "notation.html").as_uri())
+    page.goto((book / "book" / "notation.html").as_uri())
     settle(page)
     assert page.locator("mjx-container").count() >= 10
     assert page.evaluate("document.fonts.check('16px MJXZERO, MJXTEX')")
     assert "\\ln" not in page.locator("main").inner_text()
 
 
-def test_search_finds_a_page_without_a_server(site, page):
+def test_search_finds_a_page_without_a_server(book, page):
     """Search that fetches its excerpts fails from file://, and says so in red."""
-    page.goto((site / "search.html").as_uri() + "?q=temperature")
+    page.goto((book / "search.html").as_uri() + "?q=temperature")
     page.locator("#search-results li").first.wait_for(timeout=20_000)
     found = page.locator("#search-results li a").evaluate_all(
         "links => links.map(a => a.getAttribute('href'))"
@@ -109,19 +109,19 @@ def test_search_finds_a_page_without_a_server(site, page):
     assert page.errors == []
 
 
-def test_a_phone_shows_every_page_without_scrolling_sideways(site, page):
+def test_a_phone_shows_every_page_without_scrolling_sideways(book, page):
     """One wide table or formula makes the whole page swim under a thumb."""
     page.set_viewport_size(PHONE)
-    for path in content_pages(site):
+    for path in content_pages(book):
         page.goto(path.as_uri())
         settle(page)
         assert (path.name, overflowing(page)) == (path.name, [])
 
 
-def test_the_dark_theme_is_dark_and_keeps_plots_on_white_paper(site, page):
+def test_the_dark_theme_is_dark_and_keeps_plots_on_white_paper(book, page):
     """Plots have dark ink: without paper of their own they vanish in the dark."""
     page.emulate_media(color_scheme="dark")
-    for path in content_pages(site):
+    for path in content_pages(book):
         page.goto(path.as_uri())
         assert page.locator("html").get_attribute("data-theme") == "dark"
         paper = page.locator("main .cell_output img").evaluate_all(
@@ -132,11 +132,11 @@ def test_the_dark_theme_is_dark_and_keeps_plots_on_white_paper(site, page):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_page_shuts_anyone_out(site, page, theme):
+def test_no_page_shuts_anyone_out(book, page, theme):
     """Faint text, a missing name, a broken order of headings: axe finds these."""
     page.emulate_media(color_scheme=theme)
     rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
-    for path in content_pages(site):
+    for path in content_pages(book):
         page.goto(path.as_uri())
         settle(page)
         found = Axe().run(page, options=rules).response["violations"]
