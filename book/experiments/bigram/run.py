@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,7 @@ def trained(
             yield step + 1, time.process_time() - began, model
 
 
+@cache
 def commit() -> str:
     """The code's commit, or a word that says there was none."""
     told = subprocess.run(
