@@ -24,7 +24,7 @@ def complete(
     sampler: Sampler | None = None,
     generator: Generator | None = None,
     *,
-    stop: Sequence[str] = (),
+    stop: str | Sequence[str] = (),
     use_cache: bool = True,
     overflow: Overflow = "slide",
 ) -> Iterator[str]:
@@ -37,8 +37,9 @@ def complete(
         max_new_tokens: tokens, not characters.
         sampler: greedy if left out.
         generator: makes the text repeatable.
-        stop: strings that end the text; they are not yielded, and neither is what
-            follows. The tokenizer's end of text always stops.
+        stop: strings that end the text, the one that is complete first; it is not
+            yielded, and neither is what follows. The tokenizer's end of text always
+            stops.
         use_cache: False reads everything again for each token. Same text, slower.
         overflow: see :func:`minillm.generate.stream`.
 
@@ -47,7 +48,8 @@ def complete(
     """
     if not prompt:
         raise ValueError("prompt ('') must hold at least one character")
-    if not all(stop):
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    if not all(stops):
         raise ValueError("stop ('') must not be an empty string")
     device = next(model.parameters()).device
     tokens = torch.tensor([tokenizer.encode(prompt)], device=device)  # (1, T)
@@ -59,7 +61,6 @@ def complete(
         )
     end = tokenizer.end_of_text
     decoder, held = IncrementalDecoder(tokenizer), ""
-    longest = max((len(text) for text in stop), default=1)
     for column in stream(
         model,
         tokens,
@@ -74,17 +75,26 @@ def complete(
         if token == end:
             break
         held += decoder.feed([token])
-        found = [held.find(text) for text in stop if text in held]
-        if found:
-            if before := held[: min(found)]:
-                yield before
-            return
-        # The tail may be the beginning of a stop string: wait for the next token.
-        ready = max(0, len(held) - (longest - 1))
+        ready = len(held) - _undecided(held, stops)
+        if (stopped := _stop_position(held, stops)) is not None:
+            ready = stopped
         if ready:
             yield held[:ready]
-            held = held[ready:]
-    if rest := held + decoder.flush():
-        found = [rest.find(text) for text in stop if text in rest]
-        if rest := rest[: min(found, default=len(rest))]:
-            yield rest
+        if stopped is not None:
+            return
+        held = held[ready:]
+    held += decoder.flush()
+    if rest := held[: _stop_position(held, stops)]:
+        yield rest
+
+
+def _stop_position(text: str, stops: Sequence[str]) -> int | None:
+    """Where the stop string begins that is complete first, the longest if two are."""
+    found = [(text.find(stop) + len(stop), text.find(stop)) for stop in stops]
+    return min((pair for pair in found if pair[1] >= 0), default=(0, None))[1]
+
+
+def _undecided(text: str, stops: Sequence[str]) -> int:
+    """How many characters at the end may be the beginning of a stop string."""
+    beginnings = (stop[:size] for stop in stops for size in range(1, len(stop)))
+    return max((len(part) for part in beginnings if text.endswith(part)), default=0)
