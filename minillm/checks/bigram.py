@@ -468,6 +468,7 @@ def next_token_loss(function: Any) -> Report:
 
 ODDS = (0.04, 0.12, 0.74, 0.0, 0.10)
 DRAWS = 4000
+SEED_OF_ZERO = 5_528_393  # the first torch.rand of this generator is exactly 0.0
 FAR = 0.05  # half the sum of |share - probability|; chance alone stays below 0.03
 
 
@@ -607,6 +608,12 @@ def _respects_zero_and_one(function: Any) -> None:
             odds[sure] = 1.0
             if set(_draws(function, odds, 20)) != {sure}:
                 raise FailedError("a token of probability one does not always come.")
+    odds = torch.tensor([0.0, 0.5, 0.5])
+    if _draw(function, odds, torch.Generator().manual_seed(SEED_OF_ZERO)) == 0:
+        raise FailedError(
+            "a token of probability zero came: torch.rand gave exactly 0, once in 2**24"
+            " draws. Take the first token whose running sum is above u, not at it."
+        )
     odds = torch.tensor([0.0, 0.5, 0.0, 0.5, 0.0])
     if not set(_draws(function, odds, 500)) <= {1, 3}:
         raise FailedError("a token of probability zero came. It never may.")

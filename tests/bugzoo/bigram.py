@@ -418,6 +418,12 @@ def one_too_low(probabilities, generator):
     return int((probabilities.cumsum(0) < u).sum()) - 1
 
 
+def zero_when_u_is_zero(probabilities, generator):
+    """The one in sixteen million of pytorch#48841."""
+    u = torch.rand((), generator=generator)
+    return int((probabilities.cumsum(0) < u).sum())
+
+
 def last_never(probabilities, generator):
     return torch.multinomial(probabilities[:-1] + 1e-12, 1, generator=generator)
 
@@ -451,7 +457,7 @@ def many(probabilities, generator):
 
 def running_sum_in_place(probabilities, generator):
     u = torch.rand((), generator=generator)
-    return int((probabilities.cumsum_(0) < u).sum())
+    return int((probabilities.cumsum_(0) <= u).sum())
 
 
 def normalises_in_place(probabilities, generator):
@@ -561,6 +567,7 @@ BUGS = {
         wrong_way_round: "wrong way round",
         one_too_high: "off by one",
         one_too_low: "off by one",
+        zero_when_u_is_zero: "exactly 0",
         last_never: "last token never",
         global_randomness: "same seed gives other",
         pythons_randomness: "same seed gives other",
