@@ -67,7 +67,8 @@ class Precision:
 
         Returns:
             The norm of the true gradient before clipping, and whether the step was
-            taken. Only float16 ever skips one.
+            taken: it is not if the norm is not finite. In float16 that happens now and
+            then; in the other formats it means that training has diverged.
         """
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
