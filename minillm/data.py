@@ -60,6 +60,10 @@ BPE_TRAINING_BYTES = 50_000_000
 # Which window comes when ------------------------------------------------------------
 
 
+_GOLDEN, _HALF = np.array([0x9E3779B97F4A7C15, 32], dtype=np.uint64)
+"""2^64 divided by the golden ratio, the usual factor of such hashes; half of 64."""
+
+
 @dataclass(frozen=True)
 class Shuffle:
     """The numbers ``0 .. size - 1`` in an order that looks random, without a list.
@@ -103,11 +107,13 @@ class Shuffle:
         side = math.isqrt(self.size - 1) + 1
         num_rows, num_columns = np.array([side, -(-self.size // side)], np.uint64)
         row, column = np.divmod(values, num_columns)
+        # A key and a product that wraps around 2^64 make an amount out of a number; the
+        # upper half of the product depends on all of it.
         for down, along in self._keys:
-            row = (row + _scramble(column ^ down)) % num_rows
-            column = (column + _scramble(row ^ along)) % num_columns
-        result: NDArray[np.uint64] = row * num_columns + column
-        return result
+            row = (row + ((column ^ down) * _GOLDEN >> _HALF)) % num_rows
+            column = (column + ((row ^ along) * _GOLDEN >> _HALF)) % num_columns
+        shuffled: NDArray[np.uint64] = row * num_columns + column
+        return shuffled
 
     @cached_property
     def _keys(self) -> NDArray[np.uint64]:
@@ -119,16 +125,6 @@ class Shuffle:
     def _hash(self, purpose: bytes) -> bytes:
         address = f"{self.seed} {self.epoch}".encode()
         return hashlib.blake2b(address, person=purpose).digest()
-
-
-_GOLDEN, _HALF = np.array([0x9E3779B97F4A7C15, 32], dtype=np.uint64)
-
-
-def _scramble(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    # Fibonacci hashing: 2^64 divided by the golden ratio; the product wraps around, and
-    # its upper half depends on every bit.
-    upper_half: NDArray[np.uint64] = (values * _GOLDEN) >> _HALF
-    return upper_half
 
 
 def window_starts(
@@ -183,9 +179,7 @@ class TokenFile:
     ) -> None:
         self.path = path
         self.name = str(path)
-        self.dtype = np.dtype(dtype).newbyteorder("<")
-        if self.dtype not in (np.dtype("<u2"), np.dtype("<u4")):
-            raise ValueError(f"dtype ({dtype}) must be uint16 or uint32")
+        self.dtype = _token_dtype(dtype)
         self.header_bytes = header_bytes
         self.vocab_size = vocab_size
         self.num_bytes = num_bytes
@@ -210,16 +204,15 @@ class TokenFile:
         Raises:
             ValueError: the dtype is missing or contradicts the header.
         """
+        _file_size(path)
         with path.open("rb") as file:
-            header = np.frombuffer(file.read(SHARD_HEADER_BYTES)[:12], dtype="<i4")
-        found = None
-        if len(header) == 3:
-            found = SHARD_DTYPES.get((int(header[0]), int(header[1])))
+            header = [int.from_bytes(file.read(4), "little") for _ in range(3)]
+        found = SHARD_DTYPES.get((header[0], header[1]))
         if found is None:
             if dtype is None:
                 raise ValueError(f"{path} has no header, so its dtype must be given")
             return cls(path, dtype)
-        if dtype is not None and np.dtype(dtype).newbyteorder("<") != np.dtype(found):
+        if dtype is not None and _token_dtype(dtype) != np.dtype(found):
             raise ValueError(
                 f"dtype ({dtype}) must be that of the header of {path}"
                 f" ({np.dtype(found)})"
@@ -331,8 +324,9 @@ class TokenFile:
                 f" ({rows[row_number, place]}) must be below vocab_size"
                 f" ({self.vocab_size})"
             )
-        read = torch.from_numpy(rows)  # (B, T + 1)
-        return read[:, :-1].contiguous(), read[:, 1:].contiguous()
+        # Copies, so that neither changes when the other is written to.
+        inputs, targets = rows[:, :-1].copy(), rows[:, 1:].copy()
+        return torch.from_numpy(inputs), torch.from_numpy(targets)
 
     def _check_size(self) -> None:
         # Reading a mapped page that is no longer there kills the process.
@@ -341,6 +335,22 @@ class TokenFile:
                 f"{self.path} ({now} bytes) must stay as it was opened"
                 f" ({self._file_bytes} bytes)"
             )
+
+
+MANIFEST = {
+    "dtype": str,
+    "vocab_size": int,
+    "tokenizer sha256": str,
+    "files train.bin tokens": int,
+    "files train.bin bytes": int,
+    "files train.bin sha256": str,
+    "files val.bin tokens": int,
+    "files val.bin bytes": int,
+    "files val.bin sha256": str,
+    "source sha256": str,
+    "request": dict,
+}
+"""What ``meta.json`` must have: the keys, from the outermost in, and the type."""
 
 
 class Corpus:
@@ -368,27 +378,24 @@ class Corpus:
                 f"version ({version!r}) of {path} must be {FORMAT_VERSION}: prepare it"
                 " again"
             )
-        try:
-            self.vocab_size = int(self.meta["vocab_size"])
-            self._tokenizer_hash = str(self.meta["tokenizer"]["sha256"])
-            self.train = self._split("train")
-            self.val = self._split("val")
-            self._meta_hash = tokenizers.dict_hash(
-                {key: self.meta[key] for key in ("dtype", "tokenizer", "files")}
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is damaged ({error!r})") from None
+        for keys, kind in MANIFEST.items():
+            self._demand(kind, *keys.split())
+        self.vocab_size: int = self.meta["vocab_size"]
+        self.train = self._split("train")
+        self.val = self._split("val")
         described = files.read_json(self.directory / "tokenizer.json")
-        if (found := tokenizers.dict_hash(described)) != self._tokenizer_hash:
+        found, said = tokenizers.dict_hash(described), self.meta["tokenizer"]["sha256"]
+        if found != said:
             raise ValueError(
                 f"{self.directory / 'tokenizer.json'} ({found[:12]}...) must be the"
-                f" tokenizer that made the corpus ({self._tokenizer_hash[:12]}...)"
+                f" tokenizer that made the corpus ({said[:12]}...)"
             )
 
     @property
     def hash(self) -> str:
         """The SHA-256 of what a model can see of the corpus: tokens and tokenizer."""
-        return self._meta_hash
+        seen = {key: self.meta[key] for key in ("dtype", "tokenizer", "files")}
+        return tokenizers.dict_hash(seen)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -401,14 +408,24 @@ class Corpus:
             f" train={len(self.train):,} tokens, val={len(self.val):,} tokens)"
         )
 
+    def _demand(self, kind: type, *keys: str) -> None:
+        value: Any = self.meta
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, kind):
+            raise ValueError(
+                f"{self.directory / 'meta.json'} is damaged: {' of '.join(keys[::-1])}"
+                f" ({value!r}) must be of type {kind.__name__}"
+            )
+
     def _split(self, split: Split) -> TokenFile:
         path = self.directory / f"{split}.bin"
         said = self.meta["files"][path.name]
         opened = TokenFile(
             path,
-            str(self.meta["dtype"]),
+            self.meta["dtype"],
             vocab_size=self.vocab_size,
-            num_bytes=int(said["bytes"]),
+            num_bytes=said["bytes"],
         )
         if len(opened) != said["tokens"]:
             raise ValueError(
@@ -529,8 +546,8 @@ def _prepare(
     told = report or (lambda _progress: None)
     # "." has no name of its own to put a lock and a temporary folder beside.
     target = Path(os.path.abspath(directory))
+    _check_replaceable(target, directory)
     with _only_process(target, directory):
-        _check_replaceable(target, directory)
         survey = None if source.sha256 else _survey(source, tokenizer, told)
         if not overwrite and (target / "meta.json").exists():
             existing = Corpus(directory)
@@ -578,6 +595,8 @@ def _check_replaceable(target: Path, directory: str | Path) -> None:
         return
     if not target.is_dir():
         raise ValueError(f"{directory} must be a folder")
+    if target == Path.cwd():  # to replace it would leave the shell in a deleted folder
+        raise ValueError(f"directory ({directory}) must not be the one you are in")
     foreign = sorted({path.name for path in target.iterdir()} - FILE_NAMES)
     if foreign:
         raise ValueError(
@@ -868,6 +887,16 @@ def _in_order(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _token_dtype(dtype: str | np.dtype[Any]) -> np.dtype[Any]:
+    try:
+        little_endian: np.dtype[Any] = np.dtype(dtype).newbyteorder("<")
+    except TypeError:
+        little_endian = np.dtype(object)
+    if little_endian not in (np.dtype("<u2"), np.dtype("<u4")):
+        raise ValueError(f"dtype ({dtype}) must be uint16 or uint32")
+    return little_endian
 
 
 def _file_size(path: Path) -> int:

@@ -58,7 +58,11 @@ def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
         if path.exists():
             old = _beside(path)
             path.rename(old)
-            temporary.rename(path)
+            try:
+                temporary.rename(path)
+            except BaseException:
+                old.rename(path)
+                raise
             shutil.rmtree(old, ignore_errors=True)
         else:
             temporary.rename(path)
