@@ -7,7 +7,7 @@
   Colab say, knows what to clone;
 * MathJax is served by the book itself, and no page needs another host;
 * autodoc and viewcode keep to this package and read its docstrings as they are meant;
-* two exercises on a page do not share an id;
+* two exercises on a page do not share an id, and references are a list;
 * ``{cost}`` in a page's text is a chapter's measured time and memory.
 
 The environment of a build, all of it optional:
@@ -157,6 +157,16 @@ def open_published_copy(
                 button["url"] = button["url"].replace(
                     f"/blob/{branch}/", f"/blob/{pages}/_sources/", 1
                 )
+
+
+def list_references_properly(
+    app: Any, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Make the entries of a bibliography items of its list, for screen readers."""
+    if "body" in context:
+        context["body"] = context["body"].replace(
+            'role="doc-biblioentry"', 'role="listitem"'
+        )
 
 
 def publish_address(app: Any, exception: Exception | None) -> None:
@@ -311,6 +321,7 @@ def setup(app: Any) -> dict[str, Any]:
     # adds its buttons to each page, and that of napoleon
     app.connect("config-inited", on_config_inited, priority=100)
     app.connect("html-page-context", open_published_copy, priority=900)
+    app.connect("html-page-context", list_references_properly)
     app.connect("autodoc-process-docstring", hide_colons, priority=400)
     app.connect("autodoc-process-docstring", show_colons, priority=600)
     app.connect("doctree-resolved", drop_repeated_ids)
