@@ -136,8 +136,8 @@ def load_trainer(
     """
     check_manifest(folder)
     plain = read_json(folder / "trainer.json")
-    known = {key.name for key in dataclasses.fields(TrainerState)}
-    if plain.keys() != known:
+    known = [key.name for key in dataclasses.fields(TrainerState)]
+    if plain.keys() != set(known):
         raise ValueError(f"{folder / 'trainer.json'} must hold {', '.join(known)}")
     load_parameters(model, folder / "model.safetensors")
     tensors = read_safetensors(folder / "trainer.safetensors")

@@ -44,13 +44,16 @@ def complete(
         overflow: see :func:`minillm.generate.stream`.
 
     Raises:
-        ValueError: the prompt is empty or cannot be encoded; a stop string is empty.
+        ValueError: the prompt is empty or cannot be encoded; a stop string is empty;
+            ``max_new_tokens`` is negative.
     """
     if not prompt:
         raise ValueError("prompt ('') must hold at least one character")
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     if not all(stops):
         raise ValueError("stop ('') must not be an empty string")
+    if max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens ({max_new_tokens}) must not be negative")
     device = next(model.parameters()).device
     tokens = torch.tensor([tokenizer.encode(prompt)], device=device)  # (1, T)
     past_key_values = None

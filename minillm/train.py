@@ -180,7 +180,7 @@ def take_step(
         forward: the model, compiled or wrapped; ``model`` itself if left out.
     """
     settings, process = config.train, process or Process()
-    forward = forward or model
+    forward = model if forward is None else forward
     device = next(model.parameters()).device
     set_learning_rate(optimizers, step - skipped, settings)
     for optimizer in optimizers:

@@ -1,9 +1,22 @@
-"""What every test starts from: one thread, a seed, no network, the six rungs."""
+"""What every test starts from: one thread, a seed, no network, the six rungs.
+
+And the shapes in the signatures are enforced, in every room but ``config``: that one
+checks its own values, in words that tests compare.
+"""
 
 import os
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from jaxtyping import install_import_hook
+
+ROOMS = (Path(__file__).parents[1] / "minillm").glob("[a-z]*.py")
+install_import_hook(
+    [f"minillm.{room.stem}" for room in ROOMS if room.stem != "config"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 import pytest
 import torch

@@ -1,0 +1,211 @@
+"""What is kept is whole, belongs together, and needs nothing but itself."""
+
+import dataclasses
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from minillm import checkpoint, data, tokenizer
+from minillm.checkpoint import TrainerState
+from minillm.evaluate import next_token_loss
+from minillm.files import write_json
+from minillm.model import build
+from minillm.optim import build_optimizers
+from minillm.run import write_manifest
+from minillm.train import train, with_vocabulary
+
+
+def state(step: int, best_step: int = 0) -> TrainerState:
+    return TrainerState(
+        step=step,
+        skipped=2,
+        best_step=best_step,
+        best_val_loss=1.5,
+        corpus_hash="abc",
+        scaler={},
+    )
+
+
+@pytest.fixture
+def parts(tmp_path):
+    corpus = data.Corpus(tiny.corpus(tmp_path / "corpus"))
+    config = with_vocabulary(tiny.run(corpus.directory, optimizer="muon"), corpus)
+    model = build(config.model)
+    optimizers = build_optimizers(model, config.train)
+    tokens = torch.randint(corpus.vocab_size, (3, 7))
+    next_token_loss(model(tokens), tokens).backward()
+    for one in optimizers:
+        one.step()
+    return config, model, corpus.tokenizer, optimizers
+
+
+def save(folder: Path, parts, **about) -> Path:
+    config, model, tokens, optimizers = parts
+    return checkpoint.save(folder, config, model, tokens, state(**about), optimizers)
+
+
+def test_everything_comes_back_bit_for_bit(tmp_path, parts):
+    config, model, tokens, optimizers = parts
+    folder = save(tmp_path / "kept", parts, step=7)
+    loaded = checkpoint.load(folder)
+    assert loaded.config == config
+    assert loaded.tokenizer.hash == tokens.hash
+    assert not loaded.model.training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], tensor)
+
+    other = build(config.model)
+    others = build_optimizers(other, config.train)
+    assert checkpoint.load_trainer(folder, other, others) == state(step=7)
+    before = checkpoint.optimizer_tensors(model, optimizers)
+    after = checkpoint.optimizer_tensors(other, others)
+    assert before.keys() == after.keys()
+    assert {key.rpartition("/")[2] for key in before} == {
+        "step", "exp_avg", "exp_avg_sq", "momentum_buffer",
+    }  # fmt: skip
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_a_checkpoint_speaks_without_its_corpus(tmp_path, parts):
+    folder = save(tmp_path / "kept", parts, step=7)
+    shutil.rmtree(tmp_path / "corpus")
+    loaded = checkpoint.load(folder)
+    assert loaded.tokenizer.decode(loaded.tokenizer.encode("the cat")) == "the cat"
+
+
+def test_best_and_last_are_kept_and_nothing_else(tmp_path, parts):
+    """best_val_loss was overwritten by a worse value, and the best model with it."""
+    for step, best in ((0, 0), (7, 7), (14, 7), (21, 7)):
+        save(tmp_path, parts, step=step, best_step=best)
+    assert [step for step, _ in checkpoint.step_folders(tmp_path)] == [7, 21]
+    assert checkpoint.find(tmp_path, "best").name == "step-00000007"
+    assert checkpoint.find(tmp_path, "last").name == "step-00000021"
+    assert sorted(path.name for path in tmp_path.glob("*step*")) == [
+        "step-00000007",
+        "step-00000021",
+    ]
+
+
+def test_others_may_read_what_is_written(tmp_path, parts):
+    """safetensors writes for the owner only; a published folder was unreadable."""
+    folder = save(tmp_path / "kept", parts, step=7)
+    for path in folder.iterdir():
+        assert path.stat().st_mode & stat.S_IROTH
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("left", [0, 1, 7, 50])
+def test_a_file_cut_short_is_named(tmp_path, parts, name, left):
+    folder = save(tmp_path / "kept", parts, step=7)
+    path = folder / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    with pytest.raises(ValueError, match=name):
+        checkpoint.load(folder)
+    (folder / "manifest.json").unlink()  # and without the manifest's help
+    with pytest.raises(ValueError, match=name):
+        checkpoint.load(folder)
+
+
+def test_a_flipped_bit_is_found(tmp_path, parts):
+    folder = save(tmp_path / "kept", parts, step=7)
+    path = folder / "model.safetensors"
+    harmed = bytearray(path.read_bytes())
+    harmed[-1] ^= 1
+    path.write_bytes(harmed)
+    with pytest.raises(ValueError, match=r"model\.safetensors differs from what was"):
+        checkpoint.load(folder)
+
+
+def test_weights_of_another_shape_are_refused_by_name(tmp_path, parts):
+    config, *_ = parts
+    folder = save(tmp_path / "kept", parts, step=7)
+    other = dataclasses.replace(config.model, n_layers=4)
+    with pytest.raises(
+        ValueError, match=r"blocks\.3\.\S+ is missing: it belongs to an"
+    ):
+        checkpoint.load_parameters(build(other), folder / "model.safetensors")
+    other = dataclasses.replace(config.model, n_layers=2)
+    with pytest.raises(ValueError, match=r"blocks\.2\.\S+ is not in the model"):
+        checkpoint.load_parameters(build(other), folder / "model.safetensors")
+    other = dataclasses.replace(config.model, d_ff=65)
+    with pytest.raises(ValueError, match=r"float32 \(64, 24\), but must be float32"):
+        checkpoint.load_parameters(build(other), folder / "model.safetensors")
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused(tmp_path, parts):
+    folder = save(tmp_path / "kept", parts, step=7)
+    tokenizer.CharTokenizer.fit("abc").save(folder / "tokenizer.json")
+    write_manifest(folder)
+    with pytest.raises(ValueError, match=r"tokenizer's vocab_size \(3\) must equal"):
+        checkpoint.load(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "ckpt.pkl", "a.pth"])
+def test_a_pickle_is_refused_with_a_sentence(tmp_path, name):
+    """Reading a pickle runs whatever code its maker put into it."""
+    torch.save({"weight": torch.zeros(3)}, tmp_path / name)
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(ValueError, match="may be a pickle, which can run any code"):
+            checkpoint.load(path)
+
+
+def test_a_pickle_under_a_false_name_is_not_read(tmp_path, parts):
+    folder = save(tmp_path / "kept", parts, step=7)
+    torch.save({"weight": torch.zeros(3)}, folder / "model.safetensors")
+    write_manifest(folder)
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        checkpoint.load(folder)
+
+
+def test_nothing_to_load_is_said_in_words(tmp_path):
+    with pytest.raises(ValueError, match="nowhere does not exist"):
+        checkpoint.load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"holds no checkpoint: no model\.safetensors"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_half_removed_checkpoint_is_not_a_checkpoint(tmp_path, parts, monkeypatch):
+    """A kill in the middle of tidying up left a folder that looked like the best."""
+    save(tmp_path / "kept", parts, step=7)
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda *a, **k: None)
+    save(tmp_path / "kept", parts, step=14, best_step=14)
+    steps = [step for step, _ in checkpoint.step_folders(tmp_path / "kept")]
+    assert steps == [14]
+
+
+def test_trainer_state_of_another_version_is_named(tmp_path, parts):
+    config, _, _, _ = parts
+    folder = save(tmp_path / "kept", parts, step=7)
+    plain = json.loads((folder / "trainer.json").read_text())
+    del plain["skipped"]
+    write_json(folder / "trainer.json", plain)
+    write_manifest(folder)
+    model = build(config.model)
+    with pytest.raises(
+        ValueError, match=r"trainer\.json must hold step, skipped, best"
+    ):
+        checkpoint.load_trainer(folder, model, build_optimizers(model, config.train))
+
+
+def test_a_folder_of_weights_config_and_tokenizer_is_enough(tmp_path, parts):
+    folder = save(tmp_path / "kept", parts, step=7)
+    published = tmp_path / "published"
+    published.mkdir()
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        shutil.copy(folder / name, published)
+    assert checkpoint.load(published).config == parts[0]
+
+
+def test_a_trained_run_loads_its_best_by_default(tmp_path):
+    config = tiny.run(tiny.corpus(tmp_path / "corpus"))
+    seen = []
+    train(config, seen.append, tmp_path / "run")
+    best = min((m for m in seen if m.val_loss is not None), key=lambda m: m.val_loss)
+    loaded = checkpoint.load(tmp_path / "run")
+    assert loaded.folder.name == f"step-{best.step:08d}"

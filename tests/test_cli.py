@@ -1,0 +1,357 @@
+"""What a person types, and the one line they get for a mistake."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from minillm import checkpoint, cli, data
+
+QUICK = [
+    *("--d_model", "24", "--n_heads", "4", "--n_kv_heads", "2", "--n_layers", "2"),
+    *("--context_length", "13", "--steps", "12", "--warmup_steps", "2"),
+    *("--batch_size", "6", "--eval_every", "6", "--checkpoint_every", "6"),
+    *("--device", "cpu", "--learning_rate", "1e-2"),
+]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to stand in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A corpus and a small run; copied by whoever changes it."""
+    folder = tmp_path_factory.mktemp("trained")
+    tiny.corpus(folder / "data" / "shakespeare")
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["train", "llama", *QUICK])
+        assert ended.value.code == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def stand_in(trained, tmp_path, monkeypatch):
+    """A copy of the trained folder, to stand in and to spoil."""
+    shutil.copytree(trained, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def run(capsys, *words: str) -> str:
+    """The output of a command that must succeed."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(words))
+    out, err = capsys.readouterr()
+    assert ended.value.code == 0, err
+    return out
+
+
+def mistake(capsys, *words: str) -> str:
+    """The one line of a command that must fail."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(words))
+    err = capsys.readouterr().err
+    assert ended.value.code == 2
+    lines = [line for line in err.splitlines() if line.startswith("minillm: error: ")]
+    assert len(lines) == 1
+    assert err.rstrip().endswith(lines[0])
+    assert "Traceback" not in err
+    return lines[0].removeprefix("minillm: error: ")
+
+
+# ------------------------------------------------------------------ the verbs
+
+
+def test_from_a_text_file_to_text(here, capsys):
+    Path("mine.txt").write_text(tiny.TEXT)
+    assert "tokens to train on" in run(capsys, "prepare", "mine.txt")
+    assert "every file is" in run(capsys, "prepare", "--verify", "data/mine")
+    out = run(capsys, "train", "llama", "--data", "data/mine", *QUICK)
+    assert "step     12   train" in out
+    out = run(capsys, "evaluate", "--device", "cpu")
+    last = json.loads(Path("runs/llama/metrics.jsonl").read_text().splitlines()[-1])
+    assert f"{last['val_loss']:.4f} nats per token" in out
+    out = run(capsys, "generate", "--prompt", "Line 7", "--max-new-tokens", "21")
+    assert out.startswith("Line 7")
+    assert len(out) == len("Line 7") + 21 + 1
+
+
+def test_the_default_names_need_no_thought(stand_in, capsys):
+    assert run(capsys, "generate", "--seed", "3").startswith("\n")
+    assert "nats per token" in run(capsys, "evaluate")
+
+
+def test_a_seed_repeats_a_text_with_and_without_the_cache(stand_in, capsys):
+    words = ["generate", "--prompt", "Line", "--seed", "5", "--max_new_tokens", "40"]
+    first = run(capsys, *words)
+    assert run(capsys, *words) == first
+    assert run(capsys, *words, "--no_cache") == first
+    assert run(capsys, *words[:-3], "6", *words[-2:]) != first
+
+
+def test_a_stop_string_ends_the_text(stand_in, capsys):
+    words = ["generate", "--prompt", "Line 1", "--temperature", "0"]
+    whole = run(capsys, *words)
+    stop = whole[10:12]
+    assert run(capsys, *words, "--stop", stop) == (
+        whole[: 6 + whole[6:].index(stop)] + "\n"
+    )
+
+
+def test_training_goes_on_where_it_was_told_to_stop(stand_in, capsys):
+    shutil.rmtree("runs")
+    run(capsys, "train", *QUICK)
+    whole = checkpoint.find(Path("runs/llama"), "last").joinpath("model.safetensors")
+    expected = whole.read_bytes()
+    command = [
+        sys.executable, "-m", "minillm", "train", *QUICK, "--out", "runs/killed",
+        "--log_every", "1", "--steps", "100000",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    metrics, deadline = Path("runs/killed/metrics.jsonl"), time.time() + 120
+    while time.time() < deadline and not (
+        metrics.exists() and metrics.read_text().count("\n") > 3
+    ):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert "Traceback" not in err
+    assert "runs/killed holds a checkpoint: give the same command with --resume" in err
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert checkpoint.find(Path("runs/killed"), "last").name.endswith(f"{steps[-1]}")
+    assert "differs" in mistake(
+        capsys, "train", *QUICK, "--out", "runs/killed", "--resume"
+    )
+    assert expected == whole.read_bytes()
+
+
+def test_describe_prints_costs_without_pytorch_or_a_corpus(here, capsys):
+    out = run(capsys, "describe", "gpt2", "--d_model", "96", "--on", "t4")
+    assert "65 characters assumed" in out
+    assert "blocks.feed_forward.up.weight" in out
+    assert "on t4 at 40% of its peak" in out
+
+
+def test_describe_takes_the_vocabulary_of_the_prepared_corpus(stand_in, capsys):
+    size = data.Corpus("data/shakespeare").vocab_size
+    assert f"{size} x 192" in run(capsys, "describe")
+
+
+def test_python_m_hands_over_to_the_same_command(stand_in):
+    for words in (
+        ["minillm.generate", "--seed", "1", "--max_new_tokens", "5"],
+        ["minillm", "generate", "--seed", "1", "--max_new_tokens", "5"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", *words], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.startswith("\n")
+        assert done.stderr == ""
+
+
+def test_help_is_quick_and_does_not_wait_for_pytorch():
+    """`--help` took as long as importing PyTorch: seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for words in (["--help"], ["train", "--help"]):
+        command = [sys.executable, "-X", "importtime", "-m", "minillm", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        modules = {line.rpartition("|")[2].strip() for line in done.stderr.split("\n")}
+        assert not modules & {"torch", "numpy", "tiktoken", "tqdm", "safetensors"}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert spent < 2  # a sanity bound; the benchmark measures
+
+
+def test_help_explains_every_field_in_the_words_of_config(capsys):
+    out = " ".join(run(capsys, "train", "--help").split())
+    assert "--n_kv_heads N Key/value heads; 0 means n_heads" in out
+    assert "--optimizer {adamw,muon}" in out
+
+
+# ------------------------------------------------------------------ mistakes
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "argument VERB: invalid choice: 'trian'"),
+        ([], "the following arguments are required: VERB"),
+        (["prepare"], "name a source: shakespeare, a file or a folder"),
+        (["prepare", "nowhere.txt"], "nowhere.txt"),
+        (["prepare", "empty.txt"], "empty.txt"),
+        (["prepare", "short.txt"], "short.txt"),
+        (["prepare", "latin1.txt"], "latin1.txt"),
+        (
+            ["prepare", "mine.txt", "--tokenizer", "words"],
+            "tokenizer ('words') must be chars, bytes",
+        ),
+        (["prepare", "mine.txt", "--tokenizer", "bpe:12"], "12"),
+        (["prepare", "mine.txt", "--val_fraction", "2"], "val_fraction (2.0) must be"),
+        (["prepare", "mine.txt", "--workers", "0"], "workers (0) must be"),
+        (["prepare", "mine.txt", "--out", "mine.txt/x"], "mine.txt"),
+        (["prepare", "--verify", "nowhere"], "nowhere"),
+        (["train", "lama"], "unknown preset 'lama'; known presets are bigram, gpt2"),
+        (["train", "nowhere.toml"], "nowhere.toml does not exist"),
+        (["train", "llama", "--data", "nowhere"], "nowhere"),
+        (["train", "llama"], "minillm prepare"),
+        (["train", "--n_heads", "5"], "d_model (192) must be a multiple of n_heads (5"),
+        (
+            ["train", "--n_heads", "four"],
+            "argument --n_heads: invalid int value: 'four",
+        ),
+        (
+            ["train", "--bias", "maybe"],
+            "argument --bias: 'maybe' must be true or false",
+        ),
+        (["train", "--norm", "batch"], "norm ('batch') must be one of layernorm, rms"),
+        (["train", "--heads", "4"], "unrecognized arguments: --heads"),
+        (["train", "--resume", "--overwrite"], "not allowed with argument --resume"),
+        (["generate", "nowhere"], "nowhere does not exist"),
+        (["generate"], "runs/llama does not exist"),
+        (["generate", "--top_p", "0"], "top_p (0.0) must be in (0, 1]"),
+        (
+            ["generate", "--temperature", "-1"],
+            "temperature (-1.0) must be a finite num",
+        ),
+        (["generate", "--top-k", "0"], "top_k (0) must be at least 1"),
+        (["generate", "--device", "tpu"], "device (tpu) is not available here"),
+        (["evaluate", "."], "holds no checkpoint: no model.safetensors"),
+        (["describe", "--on", "abacus"], "unknown device 'abacus'; known devices are"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_gets_one_line_with_the_name_and_the_rule(
+    here, capsys, words, message
+):
+    Path("mine.txt").write_text(tiny.TEXT)
+    Path("empty.txt").write_text("")
+    Path("short.txt").write_text("a")
+    Path("latin1.txt").write_bytes(b"caf\xe9 " * 100)
+    before = sorted(path.name for path in Path().iterdir())
+    assert message in mistake(capsys, *words)
+    left = {path.name for path in Path().iterdir()} - set(before) - {"data"}
+    assert not left, "a failed command leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["generate", "--prompt", "Zürich"], "'Z'"),
+        (["generate", "--prompt", ""], "prompt ('') must hold at least one character"),
+        (["generate", "--max_new_tokens", "-3"], "max_new_tokens (-3) must not be neg"),
+        (["generate", "--stop", ""], "stop ('') must not be an empty string"),
+        (["train", *QUICK], "runs/llama holds a run already; resume it, overwrite it"),
+        (["train", "--vocab_size", "99", "--out", "x", *QUICK], "vocab_size (99) must"),
+        (
+            ["train", "--out", "x", "--context_length", "99999"],
+            "context_length (99999)",
+        ),
+        (["train", "--out", "config.txt", *QUICK], "config.txt must be a folder"),
+        (["export", "--out", "."], "exists already"),
+    ],
+    ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "",
+)
+def test_a_mistake_with_a_trained_run_is_told_and_loses_nothing(
+    stand_in, capsys, words, message
+):
+    Path("config.txt").write_text("mine")
+    kept = checkpoint.find(Path("runs/llama")).joinpath("model.safetensors")
+    before = kept.read_bytes()
+    assert message in mistake(capsys, *words)
+    assert kept.read_bytes() == before
+    assert Path("config.txt").read_text() == "mine"
+
+
+def spoil(path: str, change) -> None:
+    content = Path(path).read_bytes()
+    Path(path).write_bytes(change(content))
+
+
+@pytest.mark.parametrize(
+    ("harm", "words", "message"),
+    [
+        (
+            lambda: spoil("data/shakespeare/train.bin", lambda b: b[:-1]),
+            ["train"],
+            "tr",
+        ),
+        (lambda: spoil("data/shakespeare/val.bin", lambda b: b[:-2]), ["train"], "val"),
+        (
+            lambda: Path("data/shakespeare/meta.json").unlink(),
+            ["train", "--out", "x"],
+            "minillm prepare",
+        ),
+        (
+            lambda: tiny.corpus(Path("data/other"), tiny.TEXT.upper()),
+            ["evaluate", "--data", "data/other"],
+            "was prepared with another tokenizer than runs/llama",
+        ),
+        (
+            lambda: spoil(
+                str(checkpoint.find(Path("runs/llama")) / "model.safetensors"),
+                lambda b: b[: len(b) // 2],
+            ),
+            ["generate"],
+            "cut short or changed",
+        ),
+        (
+            lambda: (
+                torch.save({}, Path("runs/llama/model.pt"))
+                or shutil.rmtree("runs/llama/checkpoints")
+            ),
+            ["generate"],
+            "may be a pickle",
+        ),
+    ],
+    ids=["odd .bin", "short .bin", "no manifest", "swapped", "cut short", "pickle"],
+)
+def test_a_damaged_file_is_named_in_one_line(stand_in, capsys, harm, words, message):
+    harm()
+    assert message in mistake(capsys, *words)
+
+
+def test_a_full_disk_is_said_and_leaves_the_last_checkpoint(
+    stand_in, capsys, monkeypatch
+):
+    before = checkpoint.find(Path("runs/llama"), "last")
+    content = (before / "model.safetensors").read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left on device" in mistake(
+        capsys, "train", "--out", "runs/new", *QUICK
+    )
+    assert (before / "model.safetensors").read_bytes() == content
+
+
+def test_a_reader_that_has_enough_is_no_error(stand_in):
+    command = f"{sys.executable} -m minillm generate --seed 1 | head -c 5"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
