@@ -1,0 +1,186 @@
+"""Bugs that the field really had, planted one at a time."""
+
+from mutants.mutant import Mutant
+
+KNOWN = (
+    Mutant(
+        "model.py",
+        "return key <= query  # (T, S)",
+        "return key <= query + 1  # (T, S)",
+        "the mask of a cached chunk lets a token see one step ahead",
+    ),
+    Mutant(
+        "model.py",
+        "is_causal=mask is None and x.shape[1] > 1,",
+        "is_causal=False,",
+        "attention is not causal in training",
+    ),
+    Mutant(
+        "model.py",
+        "is_causal=mask is None and x.shape[1] > 1,",
+        "is_causal=mask is None,",
+        "one query of many keys sees the first alone: top-left alignment",
+    ),
+    Mutant(
+        "model.py",
+        "if padding is not None or (start > 0 and n_tokens > 1):",
+        "if padding is not None:",
+        "a cached chunk of several tokens has no mask (pytorch#108108)",
+    ),
+    Mutant(
+        "model.py",
+        "positions = past_key_values.positions(n_tokens).to(tokens.device)",
+        "positions = torch.arange(n_tokens, device=tokens.device)",
+        "positions forget what the cache has read",
+    ),
+    Mutant(
+        "model.py",
+        "[first * cos - second * sin, second * cos + first * sin]",
+        "[first * cos - second * sin, second * cos - first * sin]",
+        "RoPE's rotation is none: a wrong sign",
+    ),
+    Mutant(
+        "model.py",
+        "q, k = rotate(q, rotation), rotate(k, rotation)",
+        "q = rotate(q, rotation)",
+        "keys are not rotated",
+    ),
+    Mutant(
+        "model.py",
+        "base ** (-pair / d_head)",
+        "base ** (-pair / (d_head // 2))",
+        "RoPE's frequencies fall twice as fast",
+    ),
+    Mutant(
+        "model.py",
+        "torch.rsqrt(mean_square + self.eps)",
+        "1 / (mean_square.sqrt() + self.eps)",
+        "eps outside the root (OLMo#281)",
+    ),
+    Mutant(
+        "model.py",
+        "mean_square = wide.pow(2).mean(dim=-1, keepdim=True)",
+        "mean_square = x.pow(2).mean(dim=-1, keepdim=True)",
+        "the square is taken in half precision (minimind#301)",
+    ),
+    Mutant(
+        "model.py",
+        "F.silu(self.gate(x)) * self.up(x)",
+        "F.silu(self.up(x)) * self.gate(x)",
+        "gate and up are swapped",
+    ),
+    Mutant(
+        "model.py",
+        'F.gelu(self.up(x), approximate="tanh")',
+        "F.gelu(self.up(x))",
+        "the exact GELU where GPT-2 has the tanh form",
+    ),
+    Mutant(
+        "model.py",
+        'name.endswith(("out.weight", "down.weight"))',
+        'name.endswith(("out.weight", "up.weight"))',
+        "depth scaling on the wrong matrix",
+    ),
+    Mutant(
+        "model.py",
+        "x = x + self.dropout(attended)",
+        "x = self.dropout(attended)",
+        "a residual connection is lost",
+    ),
+    Mutant(
+        "cache.py",
+        "self.length = stop\n",
+        "self.length = stop - 1\n",
+        "the cache's counter is off by one",
+    ),
+    Mutant(
+        "cache.py",
+        "shape = (batch_size, config.n_kv_heads, max_length, config.d_head)",
+        "shape = (batch_size, config.n_heads, max_length, config.d_head)",
+        "the cache has room for all query heads",
+    ),
+    Mutant(
+        "sample.py",
+        "logits = (_wide(logits) - _wide(best)) / self.temperature",
+        "logits = (_wide(logits) - _wide(best)) * self.temperature",
+        "temperature inverted",
+    ),
+    Mutant(
+        "sample.py",
+        "mass_before = mass.cumsum(dim=-1) - mass",
+        "mass_before = mass.cumsum(dim=-1)",
+        "top-p drops the token that crosses p (transformers#18976)",
+    ),
+    Mutant(
+        "evaluate.py",
+        "    model.eval()\n",
+        "",
+        "evaluation with dropout on",
+    ),
+    Mutant(
+        "evaluate.py",
+        "total += loss.double().cpu() * targets.numel()",
+        "total += loss.double().cpu() * inputs.shape[0]",
+        "windows of unequal length count alike",
+    ),
+    Mutant(
+        "data.py",
+        "inputs, targets = rows[:, :-1].copy(), rows[:, 1:].copy()",
+        "inputs, targets = rows[:, :-1].copy(), rows[:, :-1].copy()",
+        "targets are not shifted",
+    ),
+    Mutant(
+        "train.py",
+        "loss = next_token_loss(forward(inputs), targets) / settings.accumulate",
+        "loss = next_token_loss(forward(inputs), targets)",
+        "accumulated gradients are not averaged",
+    ),
+    Mutant(
+        "train.py",
+        "step * settings.accumulate + micro,",
+        "step + micro,",
+        "micro-batches of neighbouring steps overlap",
+    ),
+    Mutant(
+        "train.py",
+        "set_learning_rate(optimizers, step - skipped, settings)",
+        "set_learning_rate(optimizers, step, settings)",
+        "a skipped step advances the schedule",
+    ),
+    Mutant(
+        "train.py",
+        "if self.best_val_loss is None or result.loss < self.best_val_loss:",
+        "if True:",
+        "the best value is overwritten by a worse one",
+    ),
+    Mutant(
+        "optim.py",
+        "if parameter.dim() < 2:",
+        "if parameter.dim() < 1:",
+        "weight decay on norms and biases",
+    ),
+    Mutant(
+        "precision.py",
+        "            self.scaler.unscale_(optimizer)\n",
+        "            pass\n",
+        "clipping sees the scaled gradients",
+    ),
+    Mutant(
+        "precision.py",
+        "        if taken:\n            for",
+        "        if True:\n            for",
+        "an overflow steps one optimiser and skips the other",
+    ),
+    Mutant(
+        "checkpoint.py",
+        "if step not in (state.step, state.best_step):",
+        "if step != state.step:",
+        "the best checkpoint is removed with the old ones",
+    ),
+    Mutant(
+        "costs.py",
+        "return 3 * forward_flops_per_token(config, (config.context_length + 1) / 2)",
+        "return 2 * forward_flops_per_token(config, (config.context_length + 1) / 2)",
+        "backward is counted once",
+    ),
+)
