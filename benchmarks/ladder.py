@@ -2,8 +2,8 @@
 
 Trains every preset of the ladder as a user would, in a process of its own, and
 measures what the system says of that process: wall-clock time, CPU seconds, peak
-memory. One seed, the preset's own learning rate: a price list, not a comparison of ideas. Those
-are in ``book/experiments``, with seeds and tuned rates.
+memory. One seed, the preset's own learning rate: a price list, not a comparison of
+ideas. Those are in ``book/experiments``, with seeds and tuned rates.
 
 Results go to ``results/ladder.json``, as they come; a rung whose configuration has not
 changed is not run again. The table of the README is made from them.

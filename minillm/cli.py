@@ -33,7 +33,7 @@ TRACEBACK = "MINILLM_TRACEBACK"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says, and exit."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parser = _parser()
+    parser = _parser(words)
     try:
         options = parser.parse_args([_with_underscores(word) for word in words])
         code = options.verb(options)
@@ -283,7 +283,7 @@ class _Parser(argparse.ArgumentParser):
         _fail(message)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="minillm",
         description="From text to a language model that speaks.",
@@ -291,14 +291,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for function, add_arguments in (
+        (prepare, _prepare_arguments),
+        (train, _train_arguments),
+        (evaluate, _evaluate_arguments),
+        (generate, _generate_arguments),
+        (export, _export_arguments),
+        (describe, _describe_arguments),
+    ):
+        name, line = function.__name__, (function.__doc__ or "").splitlines()[0]
+        one = verbs.add_parser(name, help=line, description=line)
+        one.set_defaults(verb=function)
+        if name in words:  # a hundred flags cost time; give them to who asks
+            add_arguments(one)
+    return parser
 
-    def verb(function: Any) -> argparse.ArgumentParser:
-        line = function.__doc__.splitlines()[0]
-        added = verbs.add_parser(function.__name__, help=line, description=line)
-        added.set_defaults(verb=function)
-        return added
 
-    one = verb(prepare)
+def _prepare_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "source",
         nargs="*",
@@ -320,19 +329,22 @@ def _parser() -> argparse.ArgumentParser:
         "--verify", type=Path, metavar="FOLDER", help="check a prepared folder instead"
     )
 
-    one = verb(train)
+
+def _train_arguments(one: argparse.ArgumentParser) -> None:
     _add_plan(one)
     one.add_argument("--out", type=Path, help="folder of the run (runs/PRESET)")
     again = one.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="continue the run there")
     again.add_argument("--overwrite", action="store_true", help="replace the run there")
 
-    one = verb(evaluate)
+
+def _evaluate_arguments(one: argparse.ArgumentParser) -> None:
     _add_run(one)
     one.add_argument("--data", type=Path, help="prepared corpus (the run's own)")
     one.add_argument("--split", choices=("val", "train"), default="val")
 
-    one = verb(generate)
+
+def _generate_arguments(one: argparse.ArgumentParser) -> None:
     _add_run(one)
     one.add_argument("--prompt", default="\n", help="text to continue (a new line)")
     one.add_argument("--max_new_tokens", type=int, default=500, help="at most (500)")
@@ -350,12 +362,14 @@ def _parser() -> argparse.ArgumentParser:
         "--no_cache", action="store_true", help="read all again for each token"
     )
 
-    one = verb(export)
+
+def _export_arguments(one: argparse.ArgumentParser) -> None:
     _add_run(one)
     one.add_argument("--format", choices=("huggingface",), default="huggingface")
     one.add_argument("--out", type=Path, help="folder to write (RUN/FORMAT)")
 
-    one = verb(describe)
+
+def _describe_arguments(one: argparse.ArgumentParser) -> None:
     _add_plan(one)
     one.add_argument(
         "--on", default="a100", help="h100, a100, rtx4090, t4 or cpu-core (a100)"
@@ -363,7 +377,6 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--utilisation", type=float, default=0.4, help="share of the peak (0.4)"
     )
-    return parser
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
