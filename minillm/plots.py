@@ -71,16 +71,20 @@ def curves(
             )
         for name, height in (levels or {}).items():
             ax.axhline(height, color="black", linestyle=":", linewidth=1.2)
+            # outside of the curves, which mostly run between two levels
+            above = height > sum(ax.get_ylim()) / 2
             ax.annotate(
                 name,
                 (1, height),
                 xycoords=("axes fraction", "data"),
-                xytext=(0, 3),
+                xytext=(0, 3 if above else -3),
                 textcoords="offset points",
                 horizontalalignment="right",
-                verticalalignment="bottom",
+                verticalalignment="bottom" if above else "top",
                 fontsize=9,
             )
+        if levels:
+            ax.margins(y=0.1)
         ax.set(xlabel=xlabel, ylabel=ylabel)
         if log_x:
             ax.set_xscale("log")
@@ -187,8 +191,8 @@ def heatmap(
         ylabel: what the rows are.
         highest: the number of the darkest shade; larger ones look the same.
     """
-    height = max(2.4, 1.1 + 0.78 * WIDTH * len(rows) / len(columns))
-    with _figure(height) as ax:
+    square = 0.78 * WIDTH * len(rows) / len(columns)
+    with _figure(1.1 + min(square, 0.38 * len(rows))) as ax:
         picture = ax.imshow(
             table.tolist(), cmap="Blues", vmin=0, vmax=highest, aspect="auto"
         )
