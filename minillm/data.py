@@ -74,7 +74,7 @@ class Shuffle:
     column, what falls out at the bottom coming in at the top; then shift each row in
     the same way; and a few times more, by other amounts. No shift makes two numbers
     meet, so each number has exactly one place, and to find it takes no more than its
-    own row and column. (This is a Feistel network, the idea behind the cipher DES.)
+    own row and column. (Ciphers such as DES are built so: a Feistel network.)
 
     The table may have a few fields more than there are numbers. What comes to stand on
     such a field is sent through the table again, until it stands on a number.
@@ -171,30 +171,31 @@ class TokenFile:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         dtype: str | np.dtype[Any],
         header_bytes: int = 0,
         vocab_size: int | None = None,
         num_bytes: int | None = None,
     ) -> None:
-        self.path = path
+        self.path = Path(path)
         self.name = str(path)
         self.dtype = _token_dtype(dtype)
         self.header_bytes = header_bytes
         self.vocab_size = vocab_size
         self.num_bytes = num_bytes
-        self._file_bytes = _file_size(path)
-        self._length, rest = divmod(
-            self._file_bytes - header_bytes, self.dtype.itemsize
-        )
-        if rest:
+        self._file_bytes = _file_size(self.path)
+        content_bytes = self._file_bytes - header_bytes
+        self._length, rest = divmod(content_bytes, self.dtype.itemsize)
+        if content_bytes < 0 or rest:
             raise ValueError(
                 f"{path} ({self._file_bytes} bytes) must hold whole tokens of"
                 f" {self.dtype.itemsize} bytes"
             )
 
     @classmethod
-    def open(cls, path: Path, dtype: str | np.dtype[Any] | None = None) -> "TokenFile":
+    def open(
+        cls, path: str | Path, dtype: str | np.dtype[Any] | None = None
+    ) -> "TokenFile":
         """Open a token file that has no manifest: a bare ``.bin``, or llm.c's.
 
         Args:
@@ -204,8 +205,8 @@ class TokenFile:
         Raises:
             ValueError: the dtype is missing or contradicts the header.
         """
-        _file_size(path)
-        with path.open("rb") as file:
+        _file_size(Path(path))
+        with Path(path).open("rb") as file:
             header = [int.from_bytes(file.read(4), "little") for _ in range(3)]
         found = SHARD_DTYPES.get((header[0], header[1]))
         if found is None:

@@ -223,7 +223,7 @@ class BPETokenizer(_Tokenizer):
         """The ids of ``text``; releases the interpreter's lock while it works."""
         _utf8(text)  # tiktoken would replace half a surrogate pair without a word
         try:
-            ids = self._encoding.encode_to_numpy(text, disallowed_special=())
+            ids = self._encoding.encode_to_numpy(text)
         except ValueError:
             raise ValueError(
                 "text must not hold a million signs of white space in a row"
@@ -246,7 +246,7 @@ class BPETokenizer(_Tokenizer):
             name=self.hash,
             pat_str=SPLIT_PATTERN,
             mergeable_ranks={token: id_ for id_, token in enumerate(self.tokens[:-1])},
-            special_tokens={},
+            special_tokens={},  # so that their names in a text are ordinary text
         )
 
 

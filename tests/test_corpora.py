@@ -341,6 +341,27 @@ def test_a_bad_json_line_is_named(line, rule, tmp_path):
     assert f"{path} line 3" in str(error.value)
 
 
+def test_a_parquet_file_is_read_by_row_groups(tmp_path):
+    """The whole column in memory; or rows lost where one group ends."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "own.parquet"
+    rows = [f"document {i} é" for i in range(2500)]
+    table = pyarrow.table({"id": range(2500), "text": rows})
+    parquet.write_table(table, path, row_group_size=1100)
+    assert texts(corpora.open_source(path)) == rows
+    assert not corpora.open_source(path).is_one_text
+    parquet.write_table(pyarrow.table({"text": ["a", None]}), path)
+    with pytest.raises(ValueError, match=r"own\.parquet row 2 must have a text"):
+        texts(corpora.open_source(path))
+    parquet.write_table(pyarrow.table({"body": ["a"]}), path)
+    with pytest.raises(ValueError, match="must have a column 'text'"):
+        texts(corpora.open_source(path))
+    path.write_bytes(b"PAR1 but no more")
+    with pytest.raises(ValueError, match="is not a Parquet file"):
+        texts(corpora.open_source(path))
+
+
 def fake_module(monkeypatch, name: str, **members: object) -> None:
     monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**members))
 

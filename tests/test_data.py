@@ -285,6 +285,9 @@ def test_a_shard_with_a_header_is_read(magic, version, dtype, tmp_path):
     path.write_bytes(header.tobytes() + tokens[:8].tobytes())
     with pytest.raises(ValueError, match=r"\(8 tokens\) must hold as many"):
         TokenFile.open(path)
+    path.write_bytes(header.tobytes()[:500])
+    with pytest.raises(ValueError, match=r"\(500 bytes\) must hold whole tokens"):
+        TokenFile.open(path)
 
 
 def test_a_bare_file_needs_its_dtype(tmp_path):

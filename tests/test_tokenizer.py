@@ -164,6 +164,17 @@ def test_encoding_equals_the_merges_on_two_letters(taught, text):
     assert BPETokenizer(tokens).encode(text) == slow_encode(text, merges)
 
 
+def test_a_text_is_cut_into_words_as_gpt2_does():
+    """Of several blanks, the last belongs to the word; pairs merge in words only."""
+    text = "I'll  go,\n\n  to 12é é3 'twas!?  \n"
+    words = ["I", "'ll", " ", " go", ",", "\n\n ", " to", " 12", "é", " é", "3"]
+    words += [" '", "twas", "!?", "  \n"]
+    assert regex.findall(tokenizer.SPLIT_PATTERN, text) == words
+    assert tokenizer.count_words([text, text]) == Counter(
+        2 * [w.encode() for w in words]
+    )
+
+
 def test_gpt2_gives_the_ids_that_are_known_of_it(gpt2):
     """Byte order of the vocabulary, and merges that are one off."""
     assert gpt2.vocab_size == 50257
@@ -273,6 +284,8 @@ def test_the_hash_tells_tokenizers_apart(bpe):
     assert other.vocab_size == bpe.vocab_size
     each = [CharTokenizer.fit("ab"), CharTokenizer.fit("ac"), ByteTokenizer()]
     assert len({t.hash for t in (*each, bpe, other)}) == 5
+    one, two = {"kind": "x", "characters": "y"}, {"characters": "y", "kind": "x"}
+    assert tokenizer.dict_hash(one) == tokenizer.dict_hash(two)
 
 
 def test_retraining_into_the_same_file_gives_the_new_tokens(tmp_path, bpe):
