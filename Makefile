@@ -38,13 +38,16 @@ book: data ## build the book in _build/html
 lab: data ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=. book
 
-lint: $(READY)
+lint: $(READY) ## check style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint book ## run every check: style, types, layers, notebooks, book, tests
+# The book is built anew, because a page that is not read again does not warn again.
+test: lint ## run every check: style, types, layers, book, notebooks, tests
+	rm -rf _build
+	$(MAKE) --no-print-directory book
 	$(BIN)/python book/tools/sitecheck.py _build/html
 	$(BIN)/pytest --nbval book/
 	$(BIN)/pytest
@@ -53,9 +56,8 @@ train: data ## train a small Llama on Shakespeare and let it write (minutes)
 	$(BIN)/minillm train llama $(if $(wildcard runs/llama),--resume)
 	$(BIN)/minillm generate runs/llama
 
-bench: $(READY) ## measure the package against its peers
-	@if [ -d benchmarks ]; then $(BIN)/python -m benchmarks; \
-		else echo "There are no benchmarks yet."; fi
+bench: data ## measure what the package needs and reaches (long)
+	$(BIN)/python -m benchmarks
 
 mutants: $(READY) ## plant bugs in the package; the tests must find each
 	$(BIN)/python tests/mutants/run.py
