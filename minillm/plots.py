@@ -93,7 +93,7 @@ def curves(
         if not log_x:
             every = [place for places, _ in series.values() for place in places]
             ax.set_xlim(min(every), max(every))
-        ax.legend()
+        ax.legend(frameon=True, framealpha=0.9, edgecolor="none")
 
 
 def bars(values: Mapping[str, float], label: str, *, digits: int = 1) -> None:

@@ -180,6 +180,9 @@ def _does_not_wrap(function: Any) -> None:
 
 
 def _counts_many(function: Any) -> None:
+    few = 100
+    if _counts(function, np.zeros(few + 1, dtype=np.uint16), 2)[0, 0] != few:
+        return  # the counting itself is wrong, and others say how
     counts = _counts(function, np.zeros(MANY + 1, dtype=np.uint16), 2)
     if counts[0, 0] != MANY:
         raise FailedError(
