@@ -9,7 +9,6 @@ must be. ``Corpus`` opens the folder, and ``TokenFile`` reads a file through
 import hashlib
 import math
 import mmap
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -380,7 +379,7 @@ class Corpus:
                 " again"
             )
         for keys, kind in MANIFEST.items():
-            self._demand(kind, *keys.split())
+            self.demand(kind, *keys.split())
         self.vocab_size: int = self.meta["vocab_size"]
         self.train = self._split("train")
         self.val = self._split("val")
@@ -409,7 +408,12 @@ class Corpus:
             f" train={len(self.train):,} tokens, val={len(self.val):,} tokens)"
         )
 
-    def _demand(self, kind: type, *keys: str) -> None:
+    def demand(self, kind: type, *keys: str) -> None:
+        """See that ``meta.json`` has a value of that type under these keys.
+
+        Raises:
+            ValueError: it has not.
+        """
         value: Any = self.meta
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
@@ -444,6 +448,7 @@ def verify(directory: str | Path) -> Corpus:
     """
     corpus = Corpus(directory)
     for name, said in corpus.meta["files"].items():
+        corpus.demand(str, "files", name, "sha256")
         path = corpus.directory / name
         if not path.is_file():
             raise ValueError(f"{path} does not exist")
@@ -545,13 +550,17 @@ def _prepare(
     _check_positive("workers", workers)
     request = {"tokenizer": _name(tokenizer), "val_fraction": val_fraction}
     told = report or (lambda _progress: None)
-    # "." has no name of its own to put a lock and a temporary folder beside.
-    target = Path(os.path.abspath(directory))
+    # "." has no name of its own to put a lock and a temporary folder beside, and of a
+    # link, the folder is to be replaced and not the link.
+    target = Path(directory).resolve()
     _check_replaceable(target, directory)
     with _only_process(target, directory):
         survey = None if source.sha256 else _survey(source, tokenizer, told)
         if not overwrite and (target / "meta.json").exists():
-            existing = Corpus(directory)
+            try:
+                existing = Corpus(directory)
+            except ValueError as error:
+                raise ValueError(f"{error}; to make it again, overwrite it") from None
             made_from = existing.meta["source"]["sha256"]
             sha256 = survey.sha256 if survey else source.sha256
             if existing.meta["request"] == request and made_from == sha256:
@@ -598,10 +607,13 @@ def _check_replaceable(target: Path, directory: str | Path) -> None:
         raise ValueError(f"{directory} must be a folder")
     if target == Path.cwd():  # to replace it would leave the shell in a deleted folder
         raise ValueError(f"directory ({directory}) must not be the one you are in")
-    foreign = sorted({path.name for path in target.iterdir()} - FILE_NAMES)
+    names = {path.name for path in target.iterdir()}
+    # Without a manifest, even files of these names are somebody else's.
+    foreign = names - FILE_NAMES if "meta.json" in names else names
     if foreign:
         raise ValueError(
-            f"{directory} must be empty or a prepared corpus, but it holds {foreign[0]}"
+            f"{directory} must be empty or a prepared corpus, but it holds"
+            f" {min(foreign)}"
         )
 
 

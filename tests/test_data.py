@@ -561,6 +561,11 @@ def test_a_folder_of_the_users_is_never_replaced(tmp_path):
         with pytest.raises(ValueError, match="must be a folder"):
             prepare("python-docs", tmp_path / "thesis.txt", overwrite=overwrite)
     assert (tmp_path / "thesis.txt").read_text() == "three years of work"
+    (tmp_path / "nanogpt").mkdir()
+    (tmp_path / "nanogpt" / "train.bin").write_bytes(b"9 GB of tokens")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"it holds train\.bin"):
+            prepare("python-docs", tmp_path / "nanogpt", overwrite=overwrite)
 
 
 def test_an_empty_folder_is_filled(tmp_path, monkeypatch):
@@ -730,9 +735,34 @@ def test_one_changed_byte_is_found_by_verify(name, corpus):
 def test_verify_looks_at_the_index_too(documents, tmp_path):
     """Where documents end matters as much as what they say."""
     corpus = prepare(documents, tmp_path / "c")
+    held = (corpus.directory / "train.idx").read_bytes()
+    (corpus.directory / "train.idx").write_bytes(held[:-1] + b"1")
+    with pytest.raises(ValueError, match=r"SHA-256 of .*train\.idx"):
+        verify(corpus.directory)
     (corpus.directory / "train.idx").unlink()
     with pytest.raises(ValueError, match=r"train\.idx does not exist"):
         verify(corpus.directory)
+    path = corpus.directory / "meta.json"
+    corpus.meta["files"]["train.idx"] = {"documents": 3}
+    path.write_text(json.dumps(corpus.meta))
+    with pytest.raises(ValueError, match=r"sha256 of train\.idx of files \(None\)"):
+        verify(corpus.directory)
+
+
+def test_a_damaged_corpus_says_how_to_make_it_again(corpus):
+    """The same `prepare` that made it must not stop at it for ever."""
+    (corpus.directory / "val.bin").write_bytes(b"12")
+    with pytest.raises(ValueError, match="to make it again, overwrite it"):
+        prepare_text(LINES, corpus.directory)
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
+    """data/ is often a link to a larger disk."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    prepare_text(LINES, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert len(Corpus(tmp_path / "disk").val) > 1000
 
 
 def test_a_tokenizer_that_did_not_make_the_corpus_is_refused(corpus):
