@@ -159,7 +159,7 @@ def test_describe_prints_costs_without_pytorch_or_a_corpus(here, capsys):
 
 def test_describe_takes_the_vocabulary_of_the_prepared_corpus(stand_in, capsys):
     size = data.Corpus("data/shakespeare").vocab_size
-    assert f"{size} x 192" in run(capsys, "describe")
+    assert f"{size} x 96" in run(capsys, "describe")
 
 
 def test_python_m_hands_over_to_the_same_command(stand_in):
@@ -219,7 +219,7 @@ def test_help_explains_every_field_in_the_words_of_config(capsys):
         (["train", "nowhere.toml"], "nowhere.toml does not exist"),
         (["train", "llama", "--data", "nowhere"], "nowhere"),
         (["train", "llama"], "minillm prepare"),
-        (["train", "--n_heads", "5"], "d_model (192) must be a multiple of n_heads (5"),
+        (["train", "--n_heads", "5"], "d_model (96) must be a multiple of n_heads (5"),
         (
             ["train", "--n_heads", "four"],
             "argument --n_heads: invalid int value: 'four",
