@@ -187,8 +187,8 @@ def test_a_batch_may_span_epochs(tmp_path):
     """A text shorter than a batch, as in the first lesson."""
     tokens = numbered(tmp_path, 30)  # four windows of 6, and room for the phase
     inputs, _ = tokens.batch(0, 1, 11, 6)  # samples 11 to 21: epochs 2 to 5
-    samples = np.arange(11, 22)
-    assert inputs[:, 0].tolist() == data.window_starts(30, 6, 0, samples).tolist()
+    alone = [data.window_starts(30, 6, 0, np.array([i])).item() for i in range(11, 22)]
+    assert inputs[:, 0].tolist() == alone
     assert len(set(inputs[1:5, 0].tolist())) == 4  # the whole of epoch 3
     assert len(set(inputs[5:9, 0].tolist())) == 4
 
@@ -435,6 +435,9 @@ def test_documents_are_split_whole_and_end_where_the_index_says(
         assert found[name] == [text for text in texts if text in set(found[name])]
         said = corpus.meta["files"][f"{name}.idx"]["documents"]
         assert said == len(found[name])
+        # A line end is text and is scored as such; the end-of-text token is no text.
+        num_bytes = sum(len(text.encode()) for text in found[name])
+        assert split.num_bytes == num_bytes + said * (tokenizer == "chars")
     assert sorted(found["train"] + found["val"]) == sorted(texts)
     assert not set(found["train"]) & set(found["val"])
     assert 8 <= len(found["val"]) <= 28
