@@ -292,7 +292,8 @@ class Transformer(nn.Module):
             if name.endswith(("out.weight", "down.weight")):
                 std /= (2 * self.config.n_layers) ** 0.5
             generator = torch.Generator().manual_seed(seed + zlib.crc32(name.encode()))
-            parameter.copy_(std * torch.randn(parameter.shape, generator=generator))
+            noise = torch.randn(parameter.shape, generator=generator, device="cpu")
+            parameter.copy_(std * noise)
 
     def forward(
         self, tokens: Int[Tensor, "B T"], past_key_values: KVCache | None = None

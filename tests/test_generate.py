@@ -113,6 +113,7 @@ def test_generation_is_the_prompt_and_then_the_stream(small: Transformer) -> Non
     assert torch.equal(whole, torch.cat([prompt, *columns], dim=1))
     assert torch.equal(generate(small, prompt, 0), prompt)
     assert not whole.requires_grad
+    assert not whole.is_inference()  # else nobody could train on it
 
 
 def test_a_bigram_writes_with_and_without_a_cache() -> None:

@@ -86,9 +86,11 @@ def test_an_exported_model_scores_there_as_here(
     torch.testing.assert_close(
         theirs(tokens).logits, model(tokens), atol=1e-4, rtol=1e-4
     )
-    back = from_huggingface(tmp_path / "out")
-    assert not back.training
-    assert torch.equal(back(tokens), model(tokens))
+    theirs.save_pretrained(tmp_path / "theirs")
+    for folder in ("out", "theirs"):
+        back = from_huggingface(tmp_path / folder)
+        assert not back.training
+        assert torch.equal(back(tokens), model(tokens))
 
 
 @torch.no_grad()

@@ -267,6 +267,16 @@ def test_a_model_made_without_memory_starts_like_any_other(config: ModelConfig) 
         assert torch.equal(empty.state_dict()[name], tensor), name
 
 
+def test_the_start_does_not_depend_on_the_default_device(config: ModelConfig) -> None:
+    """``with torch.device("cuda")`` asks that device for numbers of a CPU generator."""
+    model, normal = Transformer(config), Transformer(config)
+    normal.reset_parameters(seed=5)
+    with torch.device("meta"):
+        model.reset_parameters(seed=5)
+    for name, tensor in normal.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
 # ------------------------------------------------------------------ dropout
 
 
