@@ -138,9 +138,12 @@ def on_config_inited(app: Any, config: Any) -> None:
     config.html_theme_options.setdefault("navbar_persistent", [])
     choose_buttons(config.html_theme_options, *repository())
     config.mathjax_path = "mathjax/tex-chtml.js"
+    config.project = config.html_title
     base = os.environ.get("BOOK_BASEURL", "").rstrip("/")
     if base:
         config.html_baseurl = config.ogp_site_url = f"{base}/"
+        config.ogp_site_name = config.html_title
+        config.ogp_description_length = 0  # a chapter begins with a table
         config.ogp_social_cards = {"enable": False}
         config.sitemap_url_scheme = "{link}"
 
