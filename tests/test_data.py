@@ -648,6 +648,7 @@ def test_waiting_for_another_process_ends_with_a_sentence(tmp_path, monkeypatch)
     [
         ("", "must hold some text"),
         ("ab", "must be longer"),
+        ("hello world", "val would have 1 tokens of the 2"),
         ("a", "must be longer"),
         ("a\ud83d", "surrogate"),
     ],
