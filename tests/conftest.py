@@ -4,6 +4,8 @@ And the shapes in the signatures are enforced, in every room but ``config``: tha
 checks its own values, in words that tests compare.
 """
 
+# ruff: noqa: E402  -- what is set and hooked here must come before what is imported
+
 import os
 from pathlib import Path
 
