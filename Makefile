@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CHAPTERS := $(wildcard book/[0-9]*.ipynb)
 
+# How many tests run at once; notebooks and the browser's tests keep together.
+JOBS ?= 2
+
 # One thread: sums come out the same, and two threads on busy cores are slower.
 export OMP_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
@@ -49,8 +52,8 @@ test: lint ## run every check: style, types, layers, book, notebooks, tests
 	rm -rf _build
 	$(MAKE) --no-print-directory book
 	$(BIN)/python book/tools/sitecheck.py _build/html
-	$(BIN)/pytest --nbval book/
-	$(BIN)/pytest
+	$(BIN)/pytest --nbval book/ --numprocesses $(JOBS) --dist loadscope
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup
 
 train: data ## train a small Llama on Shakespeare and let it write (minutes)
 	$(BIN)/minillm train llama $(if $(wildcard runs/llama),--resume)

@@ -10,6 +10,8 @@ import colab_cell
 import pytest
 from colab_cell import CELL
 
+pytestmark = pytest.mark.xdist_group("colab")
+
 
 def run(folder, **environment):
     """Run the cell in ``folder`` as a notebook would, and print where it found us."""
