@@ -68,13 +68,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The measurements as a Markdown table."""
     lines = [
         "| preset | parameters | tokens read | validation loss, nats | bits per byte |"
-        " minutes | CPU s | peak memory |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
+        " CPU seconds | peak memory |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [
         f"| `{row['preset']}` | {row['parameters']:,} | {row['tokens']:,} |"
         f" {row['val_loss']:.3f} | {row['val_bits_per_byte']:.3f} |"
-        f" {row['wall_seconds'] / 60:.1f} | {row['cpu_seconds']:.0f} |"
+        f" {row['cpu_seconds']:.0f} |"
         f" {row['peak_mebibytes']} MiB |"
         for row in rows
     ]
@@ -83,8 +83,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         "",
         f"Measured by `make bench` ({one['machine']}, {one['threads']} threads,"
         f" PyTorch {one['torch'].partition('+')[0]}), seed {one['seed']}, on the nine"
-        " plays, over the whole validation split. One seed and one learning rate for"
-        " all: a price list. What each idea is worth is measured in its chapter.",
+        " plays, over the whole validation split. CPU seconds count all threads, start"
+        " and evaluation included; divide by the threads for minutes on an idle machine."
+        " One seed and one learning rate for all: a price list. What each idea is worth"
+        " is measured in its chapter.",
         "",
     ]
     return "\n".join(lines)
