@@ -84,7 +84,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"Measured by `make bench` ({one['machine']}, {one['threads']} threads,"
         f" PyTorch {one['torch'].partition('+')[0]}), seed {one['seed']}, on the nine"
         " plays, over the whole validation split. CPU seconds count all threads, start"
-        " and evaluation included; divide by the threads for minutes on an idle machine."
+        " and evaluation included; halve them for the time on two idle cores."
         " One seed and one learning rate for all: a price list. What each idea is worth"
         " is measured in its chapter.",
         "",
