@@ -205,7 +205,7 @@ def _starts_afresh(function: Any) -> None:
 COUNT_BIGRAMS: tuple[Property, ...] = (
     ("a V x V table, also where some tokens never occur", _is_a_table),
     ("the ten pairs of 'abracadabra', each in its place", _counts_abracadabra),
-    ("a text cut in two loses one pair", _adds_up),
+    ("two parts of a text hold all its pairs but one", _adds_up),
     ("300 tokens: no index wraps in uint16", _does_not_wrap),
     (f"{MANY:,} equal pairs: no count overflows", _counts_many),
     ("each call starts at zero and leaves the tokens alone", _starts_afresh),
