@@ -5,6 +5,9 @@ measures what the system says of that process: wall-clock time, CPU seconds, pea
 memory. One seed, the preset's own learning rate: a price list, not a comparison of
 ideas. Those are in ``book/experiments``, with seeds and tuned rates.
 
+As many runs as fit on the cores go side by side. On one thread each, other work on the
+machine hardly moves their CPU seconds; more threads would wait for each other busily.
+
 Results go to ``results/ladder.json``, as they come; a rung whose configuration has not
 changed is not run again. The table of the README is made from them.
 """
@@ -15,6 +18,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +85,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     one = rows[0]
     lines += [
         "",
-        f"Measured by `make bench` ({one['machine']}, {one['threads']} threads,"
+        f"Measured by `make bench` ({one['machine']}, {one['threads']} thread each,"
         f" PyTorch {one['torch'].partition('+')[0]}), seed {one['seed']}, on the nine"
-        " plays, over the whole validation split. CPU seconds count all threads, start"
-        " and evaluation included; halve them for the time on two idle cores."
+        " plays, over the whole validation split. CPU seconds count everything, start"
+        " and evaluation included; on two idle cores a run takes a little over half as"
+        " long."
         " One seed and one learning rate for all: a price list. What each idea is worth"
         " is measured in its chapter.",
         "",
