@@ -105,12 +105,13 @@ def main(threads: int) -> None:
     keys = [
         fingerprint(preset(name, corpus.vocab_size), corpus.hash) for name in LADDER
     ]
-    for name, key in zip(LADDER, keys, strict=True):
-        if key not in known:
-            known[key] = measure(name, corpus, threads)
+    missing = [name for name, key in zip(LADDER, keys, strict=True) if key not in known]
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:
+        for row in pool.map(lambda name: measure(name, corpus, threads), missing):
+            known[row["fingerprint"]] = row
             write_json(RESULTS, {"rows": list(known.values())})
-        row = known[key]
-        print(f"{name:12} {row['val_loss']:.4f} nats, {row['cpu_seconds']} CPU s")
+            name, loss = row["preset"], row["val_loss"]
+            print(f"{name:12} {loss:.4f} nats, {row['cpu_seconds']} CPU s", flush=True)
     rows = [known[key] for key in keys]
     write_json(RESULTS, {"rows": rows})
     text = README.read_text(encoding="utf-8")
