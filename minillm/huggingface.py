@@ -473,12 +473,11 @@ def _describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
         }
         decoder: dict[str, Any] = {"type": "Fuse"}
     else:
-        is_bpe = isinstance(tokenizer, BPETokenizer)
         byte_level = {
             "type": "ByteLevel",
             "add_prefix_space": False,
             "trim_offsets": False,
-            "use_regex": is_bpe,  # the library's own rule is GPT-2's
+            "use_regex": True,  # the library's own rule is GPT-2's
         }
         splitter = decoder = byte_level
         tokens = [bytes([value]) for value in range(256)]
