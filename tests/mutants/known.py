@@ -137,12 +137,6 @@ KNOWN = (
     ),
     Mutant(
         "train.py",
-        "step * settings.accumulate + micro,",
-        "step + micro,",
-        "micro-batches of neighbouring steps overlap",
-    ),
-    Mutant(
-        "train.py",
         "set_learning_rate(optimizers, step - skipped, settings)",
         "set_learning_rate(optimizers, step, settings)",
         "a skipped step advances the schedule",
