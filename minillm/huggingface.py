@@ -30,7 +30,13 @@ from minillm.checkpoint import (
 from minillm.config import ModelConfig
 from minillm.files import new_folder, read_json, write_json
 from minillm.model import LanguageModel
-from minillm.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer
+from minillm.tokenizer import (
+    END_OF_TEXT,
+    PRINTABLE_SIGNS,
+    BPETokenizer,
+    CharTokenizer,
+    Tokenizer,
+)
 
 ModelType = Literal["gpt2", "llama"]
 """The two of ``transformers``' kinds of model that the ladder reaches."""
@@ -529,13 +535,6 @@ def _merges(tokens: list[bytes]) -> list[str]:
     ]
 
 
-_PRINTABLE = [b for b in range(256) if chr(b).isprintable() and chr(b) != " "]
-_SIGNS = {b: chr(b) for b in _PRINTABLE}
-_SIGNS |= {
-    b: chr(256 + i) for i, b in enumerate(sorted(set(range(256)) - set(_PRINTABLE)))
-}
-
-
 def _show(token: bytes) -> str:
     """Each byte as one printable character, in GPT-2's way."""
-    return "".join(_SIGNS[b] for b in token)
+    return "".join(PRINTABLE_SIGNS[b] for b in token)

@@ -39,6 +39,12 @@ match, and a million blanks in a row do not overflow the matcher's stack.
 
 SINGLE_BYTES = tuple(bytes([value]) for value in range(256))
 
+_PRINTABLE = [b for b in range(256) if chr(b).isprintable() and chr(b) != " "]
+_HIDDEN = [b for b in range(256) if b not in _PRINTABLE]
+PRINTABLE_SIGNS = {b: chr(b) for b in _PRINTABLE}
+PRINTABLE_SIGNS |= {b: chr(256 + i) for i, b in enumerate(_HIDDEN)}
+"""How GPT-2's files write each byte, in the order of its ids: bytes that are printable
+as themselves, then the others as the characters from U+0100 on."""
 
 Ids = Iterable[int] | NDArray[Any]
 """Ids to decode: a list, an array, or whatever else gives integers."""
@@ -318,13 +324,8 @@ def gpt2(vocab_bpe: bytes) -> BPETokenizer:
     Raises:
         ValueError: the content is not such a list.
     """
-    # The file writes each byte as one printable character: bytes that are printable
-    # themselves come first, the others follow as the characters from U+0100 on.
-    shown = [b for b in range(256) if chr(b).isprintable() and chr(b) != " "]
-    hidden = [b for b in range(256) if b not in shown]
-    byte_of = {chr(b): b for b in shown}
-    byte_of |= {chr(256 + i): b for i, b in enumerate(hidden)}
-    tokens = [SINGLE_BYTES[b] for b in (*shown, *hidden)]
+    byte_of = {sign: byte for byte, sign in PRINTABLE_SIGNS.items()}
+    tokens = [SINGLE_BYTES[byte] for byte in PRINTABLE_SIGNS]
     try:
         _version, *merges = vocab_bpe.decode().rstrip("\n").split("\n")
         for line in merges:
