@@ -15,7 +15,7 @@ export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book lab test lint train bench mutants notebooks costs lock clean
+.PHONY: help setup data book lab test lint train bench experiments mutants notebooks costs lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -62,6 +62,10 @@ train: data ## train a small Llama on Shakespeare and let it write (minutes)
 
 bench: data ## measure what the package needs and reaches (long)
 	$(BIN)/python -m benchmarks
+
+experiments: data ## make every run behind the chapters; resumes (hours)
+	$(BIN)/python -m book.experiments.bigram.run
+	$(BIN)/python -m book.experiments.ablation gpt2 rmsnorm rope swiglu gqa
 
 mutants: $(READY) ## plant bugs in the package; the tests must find each
 	$(BIN)/python tests/mutants/run.py

@@ -5,9 +5,11 @@ meaning hangs on colour alone. Figures keep a white ground, so that they read th
 on a light and on a dark page. Every function draws one figure and shows it.
 """
 
+import csv
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -33,6 +35,47 @@ WIDTH = 6.4  # inches: the text column of the book
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """Where, and how high."""
+
+T_95 = {5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+"""By number of pairs: Student's t, in standard errors, for a 95 % interval."""
+
+
+def results(
+    path: str | Path, column: str = "val_loss", step: int | None = None
+) -> dict[str, list[float]]:
+    """One column of an experiment's rows: a list for each arm, in the order of seeds.
+
+    Args:
+        path: the experiment's results.csv.
+        column: which number.
+        step: after which step; the last one if left out.
+
+    Raises:
+        ValueError: the file has no such column, or no such step.
+    """
+    with Path(path).open(newline="", encoding="utf8") as file:
+        rows = [row for row in csv.DictReader(file) if row["stage"] == "final"]
+    if not rows or column not in rows[0]:
+        raise ValueError(f"{path} has no finished runs with a column {column!r}")
+    wanted = max(int(row["step"]) for row in rows) if step is None else step
+    kept = [row for row in rows if int(row["step"]) == wanted]
+    if not kept:
+        raise ValueError(f"{path} has no rows at step {wanted}")
+    kept.sort(key=lambda row: int(row["seed"]))
+    arms = dict.fromkeys(row["arm"] for row in rows)
+    return {a: [float(r[column]) for r in kept if r["arm"] == a] for a in arms}
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean of 5 to 10 values, and half the width of its 95 % interval.
+
+    Raises:
+        ValueError: there are fewer than 5 values, or more than 10.
+    """
+    if len(values) not in T_95:
+        raise ValueError(f"an interval needs 5 to 10 values, not {len(values)}")
+    error = statistics.stdev(values) / len(values) ** 0.5
+    return statistics.mean(values), T_95[len(values)] * error
 
 
 def curves(
@@ -143,21 +186,20 @@ def histogram(
         ax.legend()
 
 
-def paired(differences: Mapping[str, Sequence[float]], t: float, label: str) -> None:
-    """A dot a pair, and the mean with its interval, ``t`` standard errors to each side.
+def paired(differences: Mapping[str, Sequence[float]], label: str) -> None:
+    """A dot a pair, and below it the mean with its 95 % interval.
 
     Args:
         differences: for each comparison, one difference a seed.
-        t: Student's t for the interval wanted and one less than the number of pairs.
         label: of the axis.
     """
     with _figure(0.9 + 0.7 * len(differences)) as ax:
         for i, values in enumerate(differences.values()):
             colour = COLOURS[i % len(COLOURS)]
-            half = t * statistics.stdev(values) / len(values) ** 0.5
+            mean, half = interval(values)
             ax.plot(values, [i + 0.18] * len(values), "o", color=colour, alpha=0.5)
             ax.errorbar(
-                statistics.mean(values),
+                mean,
                 i - 0.12,
                 xerr=half,
                 fmt="D",

@@ -7,6 +7,8 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
+import math
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -28,7 +30,7 @@ def draw_all():
     plots.curves({"a": ([0, 1], [2.0, 1.0])})
     plots.bars({"a": 1.0, "b": 2.0}, "nats")
     plots.histogram({"a": torch.rand(9)}, torch.linspace(0, 1, 4), "p")
-    plots.paired({"a": [0.1, 0.2, -0.1]}, 4.303, "nats")
+    plots.paired({"a": [0.1, 0.2, -0.1, 0.3, 0.0]}, "nats")
     plots.heatmap(torch.rand(2, 3), "ab", "cde", "p")
 
 
@@ -91,10 +93,49 @@ def test_the_first_bar_is_on_top_and_each_has_its_number(axes):
 
 
 def test_the_interval_of_pairs_is_t_standard_errors_wide(axes):
-    plots.paired({"a": [1.0, 2.0, 3.0], "b": [0.0, 0.5, 1.0]}, 4.303, "nats")
+    values = [1.0, 2.0, 3.0, 4.0, 5.0]
+    plots.paired({"a": values, "b": [0.0, 0.5, 1.0, 0.2, 0.1]}, "nats")
     bar = axes().containers[0].lines[2][0].get_segments()[0]
-    half = 4.303 * 1.0 / 3**0.5
-    assert bar[:, 0] == pytest.approx([2 - half, 2 + half])
+    half = 2.776 * 2.5**0.5 / 5**0.5  # their variance is 2.5
+    assert bar[:, 0] == pytest.approx([3 - half, 3 + half])
+    assert plots.interval(values) == pytest.approx((3, half))
+
+
+def test_students_t_is_that_of_the_number_of_pairs():
+    """A row too far in the table makes every interval of the book a little wrong."""
+    for pairs, t in plots.T_95.items():
+        nu = pairs - 1
+        inside = torch.linspace(-t, t, 20_001, dtype=torch.float64)
+        density = (1 + inside**2 / nu) ** (-(nu + 1) / 2)
+        scale = math.gamma((nu + 1) / 2) / math.gamma(nu / 2) / (nu * math.pi) ** 0.5
+        assert torch.trapezoid(density * scale, inside) == pytest.approx(0.95, abs=1e-4)
+
+
+def test_too_few_pairs_make_no_interval():
+    with pytest.raises(ValueError, match="not 4"):
+        plots.interval([1.0, 2.0, 3.0, 4.0])
+
+
+ROWS = """stage,arm,seed,step,val_loss
+tune,b,100,9,7.0
+final,b,1,9,2.5
+final,b,1,5,4.0
+final,a,0,9,1.0
+final,b,0,9,2.0
+final,a,1,9,1.5
+"""
+
+
+def test_results_are_the_final_runs_last_rows_in_the_order_of_seeds(tmp_path):
+    """Tuning runs flatter; rows are written as runs finish, not seed by seed."""
+    (tmp_path / "results.csv").write_text(ROWS)
+    assert plots.results(tmp_path / "results.csv") == {"b": [2.0, 2.5], "a": [1.0, 1.5]}
+    at_five = plots.results(tmp_path / "results.csv", step=5)
+    assert at_five == {"b": [4.0], "a": []}
+    with pytest.raises(ValueError, match="column 'loss'"):
+        plots.results(tmp_path / "results.csv", "loss")
+    with pytest.raises(ValueError, match="no rows at step 7"):
+        plots.results(tmp_path / "results.csv", step=7)
 
 
 def test_a_heatmap_has_rows_downwards_and_names_on_both_axes(axes):
