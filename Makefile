@@ -55,9 +55,9 @@ test: lint ## run every check: style, types, layers, book, notebooks, tests
 	$(BIN)/pytest --nbval book/ --numprocesses $(JOBS) --dist loadscope
 	$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup
 
-# A run is left all cores: it is long, and nobody compares its last digits.
+# One thread: matrices this small gain little from a second.
 train: data ## train a small Llama on Shakespeare and let it write (minutes)
-	env -u OMP_NUM_THREADS $(BIN)/minillm train llama $(if $(wildcard runs/llama),--resume)
+	$(BIN)/minillm train llama $(if $(wildcard runs/llama),--resume)
 	$(BIN)/minillm generate runs/llama
 
 bench: data ## measure what the package needs and reaches (long)

@@ -88,10 +88,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"Measured by `make bench` ({one['machine']}, {one['threads']} thread each,"
         f" PyTorch {one['torch'].partition('+')[0]}), seed {one['seed']}, on the nine"
         " plays, over the whole validation split. CPU seconds count everything, start"
-        " and evaluation included; on two idle cores a run takes a little over half as"
-        " long."
-        " One seed and one learning rate for all: a price list. What each idea is worth"
-        " is measured in its chapter.",
+        " and evaluation included, and are longer where cores are shared with other"
+        " work, as they were here. One seed and one learning rate for all: a price"
+        " list. What each idea is worth is measured in its chapter.",
         "",
     ]
     return "\n".join(lines)
