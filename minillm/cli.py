@@ -98,9 +98,13 @@ def train(options: argparse.Namespace) -> int:
     """Train a preset, or a TOML file, and keep the run in a folder."""
     from tqdm import tqdm
 
+    from minillm import costs
+    from minillm.data import Corpus
     from minillm.train import train as run
+    from minillm.train import with_vocabulary
 
     plan = _plan(options)
+    plan = with_vocabulary(plan, Corpus(plan.data.directory))
     directory = options.out or RUNS / Path(options.preset).stem
     leads = os.environ.get("RANK", "0") == "0"
     signals = _Signals()
@@ -111,7 +115,18 @@ def train(options: argparse.Namespace) -> int:
         leave=False,
     )
 
+    def announce() -> None:
+        size = f"{costs.num_parameters(plan.model):,} parameters"
+        steps = f"{plan.train.steps:,} steps, writing to {directory}"
+        bar.write(f"{options.preset}: {size}, {steps}", file=sys.stdout)
+
+    begun = False
+
     def report(metrics: "Metrics") -> None:
+        nonlocal begun
+        if not begun:  # not before: a mistake is answered by one line and no more
+            announce()
+            begun = True
         bar.update(metrics.step - bar.n)
         if metrics.train_loss is not None:
             bar.set_postfix(
@@ -121,12 +136,6 @@ def train(options: argparse.Namespace) -> int:
         if metrics.val_loss is not None:
             bar.write(_row(metrics), file=sys.stdout)
 
-    if leads:
-        print(
-            f"{options.preset}: {_parameters(plan)}{plan.train.steps:,} steps, writing"
-            f" to {directory}",
-            flush=True,
-        )
     with signals, bar:
         run(
             plan,
@@ -228,6 +237,9 @@ def describe(options: argparse.Namespace) -> int:
     if plan.model.vocab_size == 0:
         plan, assumed = _with_assumed_vocabulary(options, plan)
     model, settings = plan.model, plan.train
+    hours = costs.train_hours(
+        model, settings, options.on, utilisation=options.utilisation
+    )
     print(f"{options.preset}{assumed}")
     print()
     print(f"{'parameter':34}{'shape':>16}{'copies':>8}{'numbers':>14}")
@@ -262,9 +274,6 @@ def describe(options: argparse.Namespace) -> int:
     ):
         print(f"{name:46}{_bytes(size):>12}")
     print()
-    hours = costs.train_hours(
-        model, settings, options.on, utilisation=options.utilisation
-    )
     time = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
     print(
         f"about {time} on {options.on} at {options.utilisation:.0%} of its peak"
@@ -490,14 +499,6 @@ def _with_assumed_vocabulary(
         size, note = 65, " (no corpus prepared: 65 characters assumed)"
     model = dataclasses.replace(plan.model, vocab_size=size)
     return dataclasses.replace(plan, model=model), note
-
-
-def _parameters(plan: RunConfig) -> str:
-    from minillm import costs
-
-    if plan.model.kind == "bigram":
-        return ""
-    return f"{costs.num_parameters(plan.model):,} parameters and the vocabulary, "
 
 
 def _load(options: argparse.Namespace) -> "Checkpoint":

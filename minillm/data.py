@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
@@ -586,7 +586,7 @@ def _prepare(
 @contextmanager
 def _only_process(target: Path, directory: str | Path) -> Iterator[None]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    lock = files.lock_file(target.with_name(f".{target.name}.lock"))
     try:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Put ``content`` at ``path``: all of it, or nothing.
@@ -70,6 +72,16 @@ def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(path.parent)
+
+
+def lock_file(path: Path) -> FileLock:
+    """A lock between processes, not yet taken; ends with the process, however it ends.
+
+    Raises:
+        OSError: the file cannot be made; the lock alone would try again and again.
+    """
+    path.open("ab").close()
+    return FileLock(path)
 
 
 def sync_folder(folder: Path) -> None:

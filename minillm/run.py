@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from minillm.files import (
+    lock_file,
     read_json,
     sha256_file,
     sync_folder,
@@ -53,7 +54,7 @@ class RunFolder:
             self.directory.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             raise ValueError(f"{self.directory} must be a folder") from None
-        lock = FileLock(self.directory / ".lock")
+        lock = lock_file(self.directory / ".lock")
         owner = self.directory / ".lock-owner"
         try:
             lock.acquire(timeout=0)

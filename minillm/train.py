@@ -119,6 +119,8 @@ def train(
     """
     corpus = Corpus(config.data.directory)
     config = with_vocabulary(config, corpus)
+    # A text too short for one window is refused now, not after the first evaluation.
+    corpus.train.batch(0, 0, 1, config.model.context_length)
     with _together(config) as (process, device), _own_random_state(device):
         precision = Precision(config.train.precision, device.type)
         torch.manual_seed(config.train.seed)

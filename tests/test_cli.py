@@ -68,8 +68,9 @@ def mistake(capsys, *words: str) -> str:
     """The one line of a command that must fail."""
     with pytest.raises(SystemExit) as ended:
         cli.main(list(words))
-    err = capsys.readouterr().err
+    out, err = capsys.readouterr()
     assert ended.value.code == 2
+    assert out == ""
     lines = [line for line in err.splitlines() if line.startswith("minillm: error: ")]
     assert len(lines) == 1
     assert err.rstrip().endswith(lines[0])

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from filelock import Timeout
 
 from minillm import files
 
@@ -70,6 +71,16 @@ def test_a_damaged_json_file_is_named(tmp_path, content, message):
     with pytest.raises(ValueError, match=message) as caught:
         files.read_json(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_lock_that_cannot_be_made_says_so_at_once(tmp_path):
+    """FileLock alone would try again until it times out, an hour later."""
+    with pytest.raises(OSError, match="no such folder"):
+        files.lock_file(tmp_path / "no such folder" / ".lock")
+    with files.lock_file(tmp_path / ".lock"):
+        second = files.lock_file(tmp_path / ".lock")
+        with pytest.raises(Timeout):
+            second.acquire(timeout=0)
 
 
 def test_a_missing_json_file_is_named(tmp_path):
