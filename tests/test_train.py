@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,30 @@ def test_the_trained_bigram_reaches_the_counted_one(tmp_path):
     )  # fmt: skip
     trained = evaluate(train(config), corpus.train).loss
     assert best < trained < best + 0.03
+
+
+def test_a_skipped_step_holds_the_schedule(config, monkeypatch):
+    """Else warm-up ends early, after steps that moved nothing."""
+    honest, calls = Precision.step, count()
+
+    def overflow_once(self, optimizers, parameters, grad_clip):
+        if next(calls) == 5:
+            parameters[0].grad.fill_(math.inf)
+        return honest(self, optimizers, parameters, grad_clip)
+
+    def rates(config):
+        found = {}
+        train(config, lambda m: found.update({m.step: (m.skipped, m.learning_rate)}))
+        return found
+
+    config = changed(config, log_every=1, precision="float16")
+    plain = rates(config)
+    assert plain[23][0] == 0
+    monkeypatch.setattr(Precision, "step", overflow_once)
+    held = rates(config)
+    assert all(held[step] == plain[step] for step in range(6))
+    assert held[6] == (1, plain[6][1])  # the rate it would have moved by
+    assert all(held[step] == (1, plain[step - 1][1]) for step in range(7, 24))
 
 
 def test_accumulated_micro_batches_equal_one_large_batch(config):
