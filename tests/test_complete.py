@@ -103,6 +103,15 @@ def test_stop_strings_are_found_wherever_tokens_begin_and_end(
     assert all(pieces)
 
 
+def test_of_two_stop_strings_in_one_token_the_one_complete_first_wins() -> None:
+    """As it would if the token had come letter by letter."""
+    assert PAIRS.encode("abab") == [PAIRS.encode("ab")[0]] * 2
+    for stops in (["abab", "b"], ["b", "abab"], ["aba", "b"], ["abab", "ba"]):
+        pieces = recite(PAIRS.encode("abab"), PAIRS, stops)
+        assert "".join(pieces) == cut("abab", stops)
+    assert recite(PAIRS.encode("abab"), PAIRS, ["abab", "ba"]) == ["a"]
+
+
 def test_only_what_may_begin_a_stop_string_is_held_back() -> None:
     """Holding back a fixed number of letters makes every stream lag."""
     assert recite(list(b"xSTxyS"), stop=["STOP"]) == ["x", "STx", "y", "S"]
