@@ -104,14 +104,20 @@ def test_the_trained_bigram_reaches_the_counted_one(tmp_path):
     assert best < trained < best + 0.03
 
 
-def test_a_skipped_step_holds_the_schedule(config, monkeypatch):
-    """Else warm-up ends early, after steps that moved nothing."""
-    honest, calls = Precision.step, count()
+def overflowing(honest, at: int):
+    """``Precision.step``, with a gradient that overflows in one of its calls."""
+    calls = count()
 
-    def overflow_once(self, optimizers, parameters, grad_clip):
-        if next(calls) == 5:
+    def step(self, optimizers, parameters, grad_clip):
+        if next(calls) == at:
             parameters[0].grad.fill_(math.inf)
         return honest(self, optimizers, parameters, grad_clip)
+
+    return step
+
+
+def test_a_skipped_step_holds_the_schedule(config, monkeypatch):
+    """Else warm-up ends early, after steps that moved nothing."""
 
     def rates(config):
         found = {}
@@ -121,11 +127,25 @@ def test_a_skipped_step_holds_the_schedule(config, monkeypatch):
     config = changed(config, log_every=1, precision="float16")
     plain = rates(config)
     assert plain[23][0] == 0
-    monkeypatch.setattr(Precision, "step", overflow_once)
+    monkeypatch.setattr(Precision, "step", overflowing(Precision.step, at=5))
     held = rates(config)
     assert all(held[step] == plain[step] for step in range(6))
     assert held[6] == (1, plain[6][1])  # the rate it would have moved by
     assert all(held[step] == (1, plain[step - 1][1]) for step in range(7, 24))
+
+
+def test_a_resumed_run_remembers_what_it_skipped(config, tmp_path, monkeypatch):
+    """Else the schedule jumps ahead when a float16 run is resumed."""
+    config = changed(config, log_every=1, precision="float16")
+    step = Precision.step
+    monkeypatch.setattr(Precision, "step", overflowing(step, at=3))
+    whole = train(config, directory=tmp_path / "whole")
+    monkeypatch.setattr(Precision, "step", overflowing(step, at=3))
+    steps = count()
+    train(config, directory=tmp_path / "two", stop=lambda: next(steps) == 9)
+    resumed = train(config, directory=tmp_path / "two", resume=True)
+    assert rows(tmp_path / "two") == rows(tmp_path / "whole")
+    assert same(resumed, whole)
 
 
 def test_accumulated_micro_batches_equal_one_large_batch(config):
