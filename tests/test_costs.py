@@ -41,10 +41,11 @@ def test_the_parts_are_the_parameters_of_the_built_model(name, tied):
     assert costs.num_parameters(model_config) == model.num_parameters
 
 
+@pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("name", ALL)
-def test_flops_are_those_that_pytorch_counts(name):
+def test_flops_are_those_that_pytorch_counts(name, tied):
     """Counted by PyTorch while the model runs: an instrument we did not write."""
-    model_config = shape(name)
+    model_config = dataclasses.replace(shape(name), tied=tied)
     tokens = torch.randint(37, (3, 35))
     model = build(model_config)
     # The plain kernel computes the whole square of scores, and masks half of it.
