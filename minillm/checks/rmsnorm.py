@@ -415,7 +415,8 @@ def _keeps_input_and_gradient(kind: Any) -> None:
     _apply(module, x)
     if not torch.equal(x, before):
         raise FailedError(IN_PLACE)
-    if not torch.equal(module.weight.detach(), _gain()):
+    weight = getattr(module, "weight", None)
+    if isinstance(weight, Tensor) and not torch.equal(weight.detach(), _gain()):
         raise FailedError("forward changes the gain. Only the optimiser may.")
 
     def loss(v: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Wrong and right answers to the exercise of chapter 3, by someone who has not read its check."""
+"""Wrong and right answers to chapter 3, by someone who has not read its check."""
 
 import torch
 import torch.nn.functional as F
