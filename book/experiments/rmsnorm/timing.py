@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from minillm.config import preset
 from minillm.evaluate import next_token_loss
@@ -25,7 +26,7 @@ from minillm.model import RMSNorm, Transformer
 OUT = Path(__file__).resolve().parent / "timing.csv"
 FIELDS = ["what", "mode", "norm", "ratio", "low", "high", "rounds", "torch"]
 SHAPE = (8, 256, 384)  # (B, T, D)
-ROUNDS, STEP_ROUNDS = 41, 31
+ROUNDS, STEP_ROUNDS = 41, 51
 BASE = "nn.LayerNorm"
 
 Timed = Callable[[], object]
@@ -46,6 +47,26 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "nn.RMSNorm": lambda d_model: nn.RMSNorm(d_model, eps=1e-5),
     BASE: lambda d_model: nn.LayerNorm(d_model, bias=False),
 }
+
+
+def operations(norm: nn.Module, x: Tensor) -> int:
+    """How many separate operations PyTorch runs for one forward pass."""
+    graph = make_fx(norm)(x).graph
+    return sum("aten" in str(node.target) for node in graph.nodes)
+
+
+def copies_kept(norm: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """Memory kept for the backward pass, in copies of ``x``; ``x`` itself counts."""
+    kept: dict[int, int] = {}  # bytes, by address
+
+    def note(tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        kept[memory.data_ptr()] = memory.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = norm(x.clone().requires_grad_())
+    return sum(kept.values()) / y.untyped_storage().nbytes()
 
 
 def ratios(runs: dict[str, Timed], rounds: int) -> dict[str, list[float]]:
@@ -77,39 +98,46 @@ def rows(what: str, mode: str, found: dict[str, list[float]]) -> list[dict[str, 
     return table
 
 
-def layer_rows() -> list[dict[str, str]]:
-    """One norm alone: forward, and forward with backward; eager and compiled."""
-    x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
-    leaf = x.clone().requires_grad_()
-    eager = {name: make(SHAPE[-1]) for name, make in NORMS.items()}
-    modes = {
-        "eager": eager,
-        "compiled": {name: torch.compile(norm) for name, norm in eager.items()},
-    }
+def forward(norm: nn.Module, x: Tensor) -> Timed:
+    """One pass of ``x`` through the norm, as in generation."""
 
-    def forward(norm: nn.Module) -> None:
+    def run() -> None:
         with torch.no_grad():
             norm(x)
 
-    def both(norm: nn.Module) -> None:
+    return run
+
+
+def both(norm: nn.Module, x: Tensor) -> Timed:
+    """One pass of ``x`` through the norm, and one of a gradient back."""
+    leaf = x.clone().requires_grad_()
+
+    def run() -> None:
         leaf.grad = None
         norm(leaf).backward(x)
 
-    # eager and compiled take turns too: all ratios are to the eager nn.LayerNorm
+    return run
+
+
+def layer_rows() -> list[dict[str, str]]:
+    """One norm alone, eager and compiled; all ratios are to the eager BASE."""
+    x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    norms: dict[str, tuple[str, str, nn.Module]] = {}
+    for name, make in NORMS.items():
+        norm = make(SHAPE[-1])
+        norms[name] = ("eager", name, norm)
+        norms[f"{name}, compiled"] = ("compiled", name, torch.compile(norm))
     table = []
-    for what, run in ("forward", forward), ("forward and backward", both):
-        named = {
-            (mode, name): (lambda norm=norm, run=run: run(norm))
-            for mode, norms in modes.items()
-            for name, norm in norms.items()
-        }
-        keys = {f"{mode}|{name}": timed for (mode, name), timed in named.items()}
-        keys[BASE] = keys.pop(f"eager|{BASE}")
-        found = ratios(keys, ROUNDS)
-        found[f"eager|{BASE}"] = found.pop(BASE)
-        for mode in modes:
-            part = {n: found[f"{mode}|{n}"] for n in NORMS}
-            table += rows(what, mode, part)
+    for what, timed in ("forward", forward), ("forward and backward", both):
+        runs = {key: timed(norm, x) for key, (_, _, norm) in norms.items()}
+        found = ratios(runs, ROUNDS)
+        for wanted in ("eager", "compiled"):
+            part = {
+                name: found[key]
+                for key, (mode, name, _) in norms.items()
+                if mode == wanted
+            }
+            table += rows(what, wanted, part)
     return table
 
 
