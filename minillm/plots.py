@@ -247,6 +247,34 @@ def heatmap(
         ax.figure.colorbar(picture, ax=ax, label=label, fraction=0.04, pad=0.02)
 
 
+def clouds(panels: Mapping[str, Tensor], colour: Tensor, label: str) -> None:
+    """Points in three dimensions, side by side, and the line along (1, 1, 1).
+
+    Args:
+        panels: points of shape (n, 3) under each title.
+        colour: one number for each point, the same in all panels.
+        label: what the colour says.
+    """
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(1.25 * WIDTH, 2.9))
+        for i, (title, points) in enumerate(panels.items()):
+            ax: Any = figure.add_subplot(1, len(panels), i + 1, projection="3d")
+            reach = points.abs().max().item()
+            line = (-reach, reach)
+            ax.plot(line, line, line, color=COLOURS[-1], linewidth=1)
+            across, along, up = points.T.tolist()
+            dots = ax.scatter(
+                across, along, up, c=colour.tolist(), cmap="viridis", s=10, alpha=0.9
+            )
+            ax.set(xlim=line, ylim=line, zlim=line)
+            ax.set(xticklabels=[], yticklabels=[], zticklabels=[])
+            ax.set_title(title, y=0.98)
+            ax.view_init(16, -22)
+            ax.set_box_aspect((1, 1, 1), zoom=1.1)
+        figure.colorbar(dots, ax=figure.axes, shrink=0.7, pad=0.04, label=label)
+        plt.show()
+
+
 def visible(token: str) -> str:
     """A token as a label: a space, a line end and a tab get a sign of their own."""
     return token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")

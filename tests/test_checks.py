@@ -9,12 +9,13 @@ from itertools import combinations
 
 import bugzoo
 import bugzoo.bigram as zoo
+import bugzoo.rmsnorm as norms
 import numpy as np
 import pytest
 import torch
 
 from minillm import checks, evaluate
-from minillm.checks import bigram
+from minillm.checks import bigram, rmsnorm
 
 
 def animals(kind):
@@ -175,6 +176,31 @@ def test_chance_alone_stays_far_from_the_threshold_of_the_draws():
 def test_these_properties_catch_what_no_other_does(check, dropped, wrong):
     """The others are kept for the hints they give, and for what they teach."""
     properties = getattr(bigram, check.upper())
+    assert not checks.run(wrong, properties)
+    assert checks.run(wrong, properties[:dropped] + properties[dropped + 1 :])
+
+
+def test_no_two_suspects_of_the_norm_look_alike():
+    x, gain = rmsnorm._probe(rmsnorm.B, rmsnorm.T, rmsnorm.D), rmsnorm._gain()
+    results = [formula(x, gain, rmsnorm.EPS) for _, formula in rmsnorm.SUSPECTS]
+    results.append(rmsnorm._right(x, gain, rmsnorm.EPS))
+    for one, other in combinations(results, 2):
+        assert not rmsnorm._close(one, other, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dropped", "wrong"),
+    [
+        (0, norms.OnePlusGain),
+        (1, norms.WithBias),
+        (4, norms.UpcastTooLate),
+        (5, norms.Narrows),
+        (6, norms.RootDetached),
+    ],
+)
+def test_these_properties_of_the_norm_catch_what_no_other_does(dropped, wrong):
+    """The other two, vectors alone and zero, are kept for their hints."""
+    properties = rmsnorm.RMS_NORM
     assert not checks.run(wrong, properties)
     assert checks.run(wrong, properties[:dropped] + properties[dropped + 1 :])
 

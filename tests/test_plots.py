@@ -32,13 +32,14 @@ def draw_all():
     plots.histogram({"a": torch.rand(9)}, torch.linspace(0, 1, 4), "p")
     plots.paired({"a": [0.1, 0.2, -0.1, 0.3, 0.0]}, "nats")
     plots.heatmap(torch.rand(2, 3), "ab", "cde", "p")
+    plots.clouds({"a": torch.rand(4, 3), "b": torch.rand(4, 3)}, torch.rand(4), "p")
 
 
 def test_every_shape_shows_exactly_one_figure_on_white(axes, monkeypatch):
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
     draw_all()
-    assert len(shown) == len(plt.get_fignums()) == 5
+    assert len(shown) == len(plt.get_fignums()) == 6
     for figure in shown:
         figure.canvas.draw()
         assert to_rgb(figure.get_facecolor()) == (1, 1, 1)
@@ -148,6 +149,17 @@ def test_a_heatmap_has_rows_downwards_and_names_on_both_axes(axes):
     assert [t.get_text() for t in axes().get_xticklabels()] == ["a", "b", "c"]
     low, high = axes().get_ylim()
     assert low > high
+
+
+def test_clouds_share_their_colours_and_show_the_same_space_to_all_sides(axes):
+    """Unequal axes would turn a sphere into an egg."""
+    points, colour = 3 * torch.rand(7, 3), torch.arange(7.0)
+    plots.clouds({"before": points, "after": points / 2}, colour, "mean")
+    first, second = axes().figure.axes[:2]
+    assert [first.get_title(), second.get_title()] == ["before", "after"]
+    for ax in (first, second):
+        assert ax.get_xlim() == ax.get_ylim() == ax.get_zlim()
+        assert ax.collections[0].get_array().tolist() == colour.tolist()
 
 
 def test_white_space_becomes_visible_and_the_font_has_its_signs():
