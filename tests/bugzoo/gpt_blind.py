@@ -1,4 +1,5 @@
 """Wrong and right answers to the exercises of chapter 2, written blind."""
+# ruff: noqa: N806
 
 import math
 
