@@ -394,6 +394,11 @@ NORM_SUSPECTS: tuple[tuple[str, Formula], ...] = (
         lambda x, w, b, eps: _centred(x) / (_variance(x).sqrt() + eps) * w + b,
     ),
     (
+        "std() divides by D - 1, and eps stands outside of the root: two slips in one"
+        " line.",
+        lambda x, w, b, eps: _centred(x) / (x.std(-1, keepdim=True) + eps) * w + b,
+    ),
+    (
         "eps is always the same small number, or none. Use the one that is given.",
         lambda x, w, b, eps: _standard(x, 1e-5) * w + b,
     ),

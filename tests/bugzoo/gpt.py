@@ -242,6 +242,12 @@ def eps_outside(x, weight, bias, eps):
     return centred / (x.std(-1, keepdim=True, correction=0) + eps) * weight + bias
 
 
+def widely_copied(x, weight, bias, eps):
+    """As in annotated-transformer#122: two slips that came together."""
+    mean, std = x.mean(-1, keepdim=True), x.std(-1, keepdim=True)
+    return weight * (x - mean) / (std + eps) + bias
+
+
 def eps_of_its_own(x, weight, bias, eps):
     return F.layer_norm(x, x.shape[-1:], weight, bias)
 
@@ -423,6 +429,7 @@ BUGS = {
     "layer_norm": {
         unbiased_variance: "D - 1",
         eps_outside: "outside of the root",
+        widely_copied: "two slips",
         eps_of_its_own: "always the same small number",
         no_eps: "or none",
         no_root: "root is missing",
