@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from minillm import checks, evaluate
-from minillm.checks import bigram, rmsnorm
+from minillm.checks import bigram, gpt, rmsnorm
 
 
 def animals(kind):
@@ -148,6 +148,22 @@ def test_no_two_suspects_of_the_draws_look_alike():
     shares.append(torch.tensor(bigram.ODDS))
     for one, other in combinations(shares, 2):
         assert bigram._distance(one, other.tolist()) > 1.5 * bigram.FAR
+
+
+def test_no_two_suspects_of_attention_look_alike():
+    q, k, v = gpt._qkv()
+    answers = [formula(q, k, v) for _, formula in gpt.ATTENTION_SUSPECTS]
+    answers.append(gpt._right_attention(q, k, v))
+    for one, other in combinations(answers, 2):
+        assert not gpt._close(one.nan_to_num(), other.nan_to_num(), 1e-2)
+
+
+def test_no_two_suspects_of_layer_norm_look_alike():
+    x, w, b = gpt._vectors()
+    answers = [formula(x, w, b, gpt.EPS) for _, formula in gpt.NORM_SUSPECTS]
+    answers.append(gpt._right_norm(x, w, b, gpt.EPS))
+    for one, other in combinations(answers, 2):
+        assert not gpt._close(one, other, 1e-2)
 
 
 def test_chance_alone_stays_far_from_the_threshold_of_the_draws():

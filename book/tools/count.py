@@ -32,6 +32,8 @@ LIMITS = {
 EXCEPTIONS = {
     # it also introduces PyTorch, to readers who have never seen it
     "01-bigram": {"open_words": (1800, 3200), "folded_words": (0, 900)},
+    # it builds a whole Transformer, for readers who have never seen a part of one
+    "02-gpt": {"open_words": (1800, 3400)},
 }
 
 

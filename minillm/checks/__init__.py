@@ -19,17 +19,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minillm.checks.bigram import count_bigrams, draw_token, next_token_loss
+    from minillm.checks.gpt import causal_attention, layer_norm
     from minillm.checks.rmsnorm import rms_norm
 
 CHECKS = {
     "count_bigrams": "bigram",
     "next_token_loss": "bigram",
     "draw_token": "bigram",
+    "causal_attention": "gpt",
+    "layer_norm": "gpt",
     "rms_norm": "rmsnorm",
 }
 """Which file holds which check, in the order of the book."""
 
-__all__ = ["Report", "count_bigrams", "draw_token", "next_token_loss", "rms_norm"]
+__all__ = [
+    "Report",
+    "causal_attention",
+    "count_bigrams",
+    "draw_token",
+    "layer_norm",
+    "next_token_loss",
+    "rms_norm",
+]
 
 
 def __getattr__(name: str) -> Any:
