@@ -19,15 +19,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minillm.checks.bigram import count_bigrams, draw_token, next_token_loss
+    from minillm.checks.rope import rotate, to_split_half
 
 CHECKS = {
     "count_bigrams": "bigram",
     "next_token_loss": "bigram",
     "draw_token": "bigram",
+    "rotate": "rope",
+    "to_split_half": "rope",
 }
 """Which file holds which check, in the order of the book."""
 
-__all__ = ["Report", "count_bigrams", "draw_token", "next_token_loss"]
+__all__ = [
+    "Report",
+    "count_bigrams",
+    "draw_token",
+    "next_token_loss",
+    "rotate",
+    "to_split_half",
+]
 
 
 def __getattr__(name: str) -> Any:
