@@ -390,11 +390,16 @@ def _widens_angles(function: Any) -> None:
                 f"in {name} the angles are rounded: at position 4099 they are"
                 " noise. Take positions, frequencies and angles in float32."
             )
-        exact = _right(x, positions, 10_000.0)
-        if not _close(narrow.float(), exact, 0.05):
-            raise FailedError(
-                "positions beyond 256 are turned by wrong angles, in float32 too."
-            )
+    x, (far, there) = _vectors(1, 2, 1, E, seed=5), (4000, 99)
+    stages = x
+    for step in (far, there):
+        stages = _rotated(function, stages.clone(), torch.tensor([step]), 10_000.0)
+    at_once = _rotated(function, x, torch.tensor([far + there]), 10_000.0)
+    if not _close(stages, at_once, 0.02):
+        raise FailedError(
+            "turning by 4000 and then by 99 is not turning by 4099: far positions are"
+            " clamped, or their angles are wrong in float32 too."
+        )
 
 
 def _leaves_x_alone(function: Any) -> None:
