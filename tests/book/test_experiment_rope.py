@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from book.experiments import ablation
+from book.experiments.ablation import Run
 from book.experiments.parts import (
     BUILDS,
     STRETCHES,
@@ -107,6 +109,7 @@ def test_a_scale_of_one_changes_nothing(method):
     assert factor == 1
 
 
+ARMS = ("learned", "nope", "rope")
 CONFIG = ModelConfig(
     vocab_size=11,
     context_length=8,
@@ -203,6 +206,33 @@ def test_each_arm_is_read_in_every_way_that_it_can(model):
         torch.testing.assert_close(longer(tokens), nope(tokens))
     table = Transformer(replace(CONFIG, position="learned"))
     assert [x for _, x in lengths.readers("learned", table)] == [table]
+
+
+def test_the_program_goes_on_where_it_stopped(model, split, tmp_path, monkeypatch):
+    """A second run must add nothing: rows twice would count a seed twice."""
+    runs = [Run("rope", arm, "final", 0.004, seed) for seed in (0, 1) for arm in ARMS]
+    table = Transformer(replace(CONFIG, position="learned"))
+    models = {"rope": model, "nope": BUILDS["nope"](CONFIG), "learned": table}
+    monkeypatch.setattr(lengths, "TABLE", tmp_path / "lengths.csv")
+    monkeypatch.setattr(lengths, "BUCKET", 4)
+    monkeypatch.setattr(lengths, "final_runs", lambda: runs)
+    monkeypatch.setattr(lengths, "trained", lambda run, corpus: models[run.arm].eval())
+    monkeypatch.setattr(ablation, "text", lambda: SimpleNamespace(val=split))
+    monkeypatch.setattr(ablation, "mark", lambda run, corpus: f"mark of {run.arm}")
+    assert lengths.main() == 0
+    rows = lengths.read()
+    assert len(rows) == 2 * (2 + 30 + 30 + 3 * 28)
+    assert lengths.main() == 0
+    assert lengths.read() == rows
+    firsts = [int(row["first"]) for row in rows if row["length"] == "16"]
+    assert set(firsts) == {0, 4, 8, 12}
+
+
+def test_without_final_runs_the_program_says_what_to_do(monkeypatch, capsys):
+    monkeypatch.setattr(lengths, "final_runs", list)
+    monkeypatch.setattr(ablation, "text", lambda: None)
+    assert lengths.main() == 2
+    assert "book.experiments.ablation rope" in capsys.readouterr().out
 
 
 ROWS = lengths.read()
