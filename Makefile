@@ -66,6 +66,7 @@ bench: data ## measure what the package needs and reaches (long)
 experiments: data ## make every run behind the chapters; resumes (hours)
 	$(BIN)/python -m book.experiments.bigram.run
 	$(BIN)/python -m book.experiments.ablation gpt2 rmsnorm rope swiglu gqa
+	$(BIN)/python -m book.experiments.rope.lengths
 
 mutants: $(READY) ## plant bugs in the package; the tests must find each
 	$(BIN)/python tests/mutants/run.py

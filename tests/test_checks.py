@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from minillm import checks, evaluate
-from minillm.checks import bigram, gpt, rmsnorm
+from minillm import checks, evaluate, huggingface, model
+from minillm.checks import bigram, gpt, rmsnorm, rope
 
 
 def animals(kind):
@@ -164,6 +164,31 @@ def test_no_two_suspects_of_layer_norm_look_alike():
     answers.append(gpt._right_norm(x, w, b, gpt.EPS))
     for one, other in combinations(answers, 2):
         assert not gpt._close(one, other, 1e-2)
+
+
+def test_no_two_suspects_of_the_rotation_look_alike():
+    x, positions = rope._probe()
+    turned = [f(x, positions, rope.BASE) for _, f in rope.ROTATE_SUSPECTS]
+    turned.append(rope._right(x, positions, rope.BASE))
+    for one, other in combinations(turned, 2):
+        assert not rope._close(one, other, 1e-3)
+
+
+def test_no_two_suspects_of_the_conversion_look_alike():
+    weight, heads = rope._weight(), rope.N_HEADS
+    matrices = [formula(weight, heads) for _, formula in rope.CONVERT_SUSPECTS]
+    matrices.append(rope._converted(weight, heads))
+    for one, other in combinations(matrices, 2):
+        assert not rope._close(one, other, 1e-3)
+
+
+def test_the_packages_own_rotation_and_conversion_pass():
+    def rotate(x, positions, base):
+        angles = model.rope_rotation(positions, x.shape[-1], base, x.dtype)
+        return model.rotate(x, angles)
+
+    assert checks.rotate(rotate)
+    assert checks.to_split_half(huggingface.interleaved_to_split_half)
 
 
 def test_chance_alone_stays_far_from_the_threshold_of_the_draws():

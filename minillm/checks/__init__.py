@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from minillm.checks.bigram import count_bigrams, draw_token, next_token_loss
     from minillm.checks.gpt import causal_attention, layer_norm
     from minillm.checks.rmsnorm import rms_norm
+    from minillm.checks.rope import rotate, to_split_half
 
 CHECKS = {
     "count_bigrams": "bigram",
@@ -29,6 +30,8 @@ CHECKS = {
     "causal_attention": "gpt",
     "layer_norm": "gpt",
     "rms_norm": "rmsnorm",
+    "rotate": "rope",
+    "to_split_half": "rope",
 }
 """Which file holds which check, in the order of the book."""
 
@@ -40,6 +43,8 @@ __all__ = [
     "layer_norm",
     "next_token_loss",
     "rms_norm",
+    "rotate",
+    "to_split_half",
 ]
 
 
