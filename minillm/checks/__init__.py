@@ -19,15 +19,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minillm.checks.bigram import count_bigrams, draw_token, next_token_loss
+    from minillm.checks.swiglu import fair_width, gated_feed_forward
 
 CHECKS = {
     "count_bigrams": "bigram",
     "next_token_loss": "bigram",
     "draw_token": "bigram",
+    "gated_feed_forward": "swiglu",
+    "fair_width": "swiglu",
 }
 """Which file holds which check, in the order of the book."""
 
-__all__ = ["Report", "count_bigrams", "draw_token", "next_token_loss"]
+__all__ = [
+    "Report",
+    "count_bigrams",
+    "draw_token",
+    "fair_width",
+    "gated_feed_forward",
+    "next_token_loss",
+]
 
 
 def __getattr__(name: str) -> Any:
