@@ -351,18 +351,12 @@ def _shuts(kind: Any) -> None:
         y = _output(layer, x)
     if not _close(y, torch.zeros(())):
         raise FailedError("gate(x) = 0 must give 0: silu(0) = 0, and it multiplies.")
-    weights = _weights()
-    weights["gate"] *= 100
     with torch.no_grad():
-        _part(layer, "gate").weight.copy_(weights["gate"])  # type: ignore[operator]
+        _part(layer, "gate").weight.copy_(100 * _weights()["gate"])  # type: ignore[operator]
         y = _output(layer, x)
     if not y.isfinite().all():
         raise FailedError(
             "gates near 100 give NaN or infinity: exp overflows. Use torch.sigmoid."
-        )
-    if not _close(y, _right(x, weights), 1e-3):
-        raise FailedError(
-            "gates near 100 are wrong: far out, silu is 0 or the identity."
         )
 
 
@@ -381,26 +375,30 @@ def _has_the_gradient(kind: Any) -> None:
     if y.dtype != torch.float64:
         raise FailedError(f"float64 becomes {y.dtype}. Leave the dtype as it is.")
     aim = _noise(9, B, T, D)
-    parameters = [_part(layer, name).weight for name in SHAPES]
-    leaves = [x.requires_grad_(), *parameters]
+    found = [_weight(_part(layer, name)) for name in SHAPES]
+    leaves = [x.requires_grad_(), *(matrix for matrix in found if matrix is not None)]
     total = (_output(layer.train(), x) * aim).sum()
     slopes: tuple[Tensor | None, ...] = (None,) * 4
     if total.requires_grad:
-        slopes = torch.autograd.grad(total, leaves, allow_unused=True)  # type: ignore[arg-type]
-    w = {n: v.double().requires_grad_() for n, v in _weights().items()}
-    z = kept.clone().requires_grad_()
-    if _close(y, _right(z, w)) and not _close(y, _right(z, w), 1e-10):
+        slopes = torch.autograd.grad(total, leaves, allow_unused=True)
+    right = _right(kept, {n: v.double() for n, v in _weights().items()})
+    if _close(y, right) and not _close(y, right, 1e-10):
         raise FailedError(
             "float64 goes through something narrower. Leave the dtype as it is."
         )
-    exact = torch.autograd.grad((_right(z, w) * aim).sum(), [z, *w.values()])
-    for name, slope, right in zip(("x", *SHAPES), slopes, exact, strict=True):
+    for name, leaf, slope in zip(("x", *SHAPES), leaves, slopes, strict=True):
         if slope is None:
             raise FailedError(f"no gradient reaches {name}. Detach nothing.")
-        if not _close(slope, right, 1e-4):
+        step = 1e-6 * _noise(10, *leaf.shape)
+        with torch.no_grad():
+            leaf += step
+            above = (_output(layer, x) * aim).sum()
+            leaf -= 2 * step
+            below = (_output(layer, x) * aim).sum()
+            leaf += step
+        if not _close((slope * step).sum() * 1e6, (above - below) * 5e5, 1e-3):
             raise FailedError(
-                f"the gradient of {name} is not the slope of the layer. Detach nothing,"
-                " and keep the dtype of x."
+                f"the gradient of {name} is not the slope of the layer. Detach nothing."
             )
 
 
