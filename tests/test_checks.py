@@ -10,12 +10,16 @@ from itertools import combinations
 import bugzoo
 import bugzoo.bigram as zoo
 import bugzoo.rmsnorm as norms
+import bugzoo.swiglu as gated_zoo
+import bugzoo.swiglu_blind as gated_blind
 import numpy as np
 import pytest
 import torch
 
 from minillm import checks, evaluate, huggingface, model
-from minillm.checks import bigram, gpt, rmsnorm, rope
+from minillm.checks import bigram, gpt, rmsnorm, rope, swiglu
+from minillm.config import ModelConfig
+from minillm.model import SwiGLU
 
 
 def animals(kind):
@@ -48,6 +52,21 @@ def test_no_right_answer_is_accused(check, right, words):
 
 def test_the_package_passes_its_own_check():
     assert checks.next_token_loss(evaluate.next_token_loss)
+
+
+class OurGatedLayer(SwiGLU):
+    """The package's, for tensors of any shape."""
+
+    def __init__(self, d_model, d_ff):
+        sizes = {"n_heads": 1, "d_model": d_model, "d_ff": d_ff}
+        super().__init__(ModelConfig(position="learned", **sizes))
+
+    def forward(self, x):
+        return super().forward(x.reshape(1, -1, x.shape[-1])).view(x.shape)
+
+
+def test_the_package_passes_the_check_of_chapter_5():
+    assert checks.gated_feed_forward(OurGatedLayer)
 
 
 def raises(*arguments):
@@ -191,6 +210,20 @@ def test_the_packages_own_rotation_and_conversion_pass():
     assert checks.to_split_half(huggingface.interleaved_to_split_half)
 
 
+def test_no_two_suspects_of_the_gated_layer_look_alike():
+    x, weights = swiglu._probe(), swiglu._weights()
+    outputs = [formula(x, weights) for _, formula in swiglu.SUSPECTS]
+    outputs.append(swiglu._right(x, weights))
+    for one, other in combinations(outputs, 2):
+        assert not swiglu._close(one, other, 1e-4)
+
+
+def test_no_two_suspects_of_the_width_look_alike():
+    rules = [rule for _, rule in swiglu.WIDTH_SUSPECTS] + [swiglu._fair]
+    widths = [tuple(rule(d, m) for d, m in swiglu.GRID) for rule in rules]
+    assert len(set(widths)) == len(rules)
+
+
 def test_chance_alone_stays_far_from_the_threshold_of_the_draws():
     """A right answer must not be accused, whichever numbers its generator gives."""
     rng = np.random.default_rng(0)
@@ -212,11 +245,17 @@ def test_chance_alone_stays_far_from_the_threshold_of_the_draws():
         ("draw_token", 2, zoo.uniform_over_the_possible),
         ("draw_token", 3, zoo.zero_when_u_is_zero),
         ("draw_token", 4, zoo.normalises_in_place),
+        ("gated_feed_forward", 0, gated_zoo.WithBias),
+        ("gated_feed_forward", 2, gated_blind.RowsViewed),
+        ("gated_feed_forward", 4, gated_blind.ExpWithoutCare),
+        ("gated_feed_forward", 5, gated_zoo.GateDetached),
+        ("fair_width", 5, gated_zoo.through_a_float),
     ],
 )
 def test_these_properties_catch_what_no_other_does(check, dropped, wrong):
     """The others are kept for the hints they give, and for what they teach."""
-    properties = getattr(bigram, check.upper())
+    file = importlib.import_module(f"minillm.checks.{checks.CHECKS[check]}")
+    properties = getattr(file, check.upper())
     assert not checks.run(wrong, properties)
     assert checks.run(wrong, properties[:dropped] + properties[dropped + 1 :])
 

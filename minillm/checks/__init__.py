@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from minillm.checks.gpt import causal_attention, layer_norm
     from minillm.checks.rmsnorm import rms_norm
     from minillm.checks.rope import rotate, to_split_half
+    from minillm.checks.swiglu import fair_width, gated_feed_forward
 
 CHECKS = {
     "count_bigrams": "bigram",
@@ -32,6 +33,8 @@ CHECKS = {
     "rms_norm": "rmsnorm",
     "rotate": "rope",
     "to_split_half": "rope",
+    "gated_feed_forward": "swiglu",
+    "fair_width": "swiglu",
 }
 """Which file holds which check, in the order of the book."""
 
@@ -40,6 +43,8 @@ __all__ = [
     "causal_attention",
     "count_bigrams",
     "draw_token",
+    "fair_width",
+    "gated_feed_forward",
     "layer_norm",
     "next_token_loss",
     "rms_norm",

@@ -18,6 +18,7 @@ CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
 NOT_COMPARED: dict[str, str] = {
     "03-045": "ratios of times on the machine that runs it",
     "04-046": "the share of a step that RoPE takes, by the clock",
+    "05-044": "times of the feed-forward layers on this machine",
 }
 
 # Progress bars and widgets load scripts from elsewhere when the page is shown.
