@@ -81,4 +81,4 @@ def test_an_exception_holds_for_its_own_chapter_only():
     """A limit that is raised for one chapter, and so for all, is raised unseen."""
     long = Count(50, 30, 3100, 500, 8, 30, 75, 4, 20)
     assert list(long.problems("01-bigram")) == []
-    assert [line.split()[0] for line in long.problems("02-gpt")] == ["open_words"]
+    assert [line.split()[0] for line in long.problems("03-rmsnorm")] == ["open_words"]
