@@ -48,7 +48,7 @@ def results(
     Args:
         path: the experiment's results.csv.
         column: which number.
-        step: after which step; the last one if left out.
+        step: after which step; each arm's last one if left out.
 
     Raises:
         ValueError: the file has no such column, or no such step.
@@ -57,13 +57,15 @@ def results(
         rows = [row for row in csv.DictReader(file) if row["stage"] == "final"]
     if not rows or column not in rows[0]:
         raise ValueError(f"{path} has no finished runs with a column {column!r}")
-    wanted = max(int(row["step"]) for row in rows) if step is None else step
-    kept = [row for row in rows if int(row["step"]) == wanted]
+    last = {row["arm"]: 0 for row in rows}
+    for row in rows:
+        last[row["arm"]] = max(last[row["arm"]], int(row["step"]))
+    wanted = {arm: end if step is None else step for arm, end in last.items()}
+    kept = [row for row in rows if int(row["step"]) == wanted[row["arm"]]]
     if not kept:
-        raise ValueError(f"{path} has no rows at step {wanted}")
+        raise ValueError(f"{path} has no rows at step {step}")
     kept.sort(key=lambda row: int(row["seed"]))
-    arms = dict.fromkeys(row["arm"] for row in rows)
-    return {a: [float(r[column]) for r in kept if r["arm"] == a] for a in arms}
+    return {a: [float(r[column]) for r in kept if r["arm"] == a] for a in last}
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -136,7 +138,10 @@ def curves(
         if not log_x:
             every = [place for places, _ in series.values() for place in places]
             ax.set_xlim(min(every), max(every))
-        ax.legend(frameon=True, framealpha=0.9, edgecolor="none")
+        if levels:  # their names need the room inside
+            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+        else:
+            ax.legend(frameon=True, framealpha=0.9, edgecolor="none")
 
 
 def bars(values: Mapping[str, float], label: str, *, digits: int = 1) -> None:

@@ -66,6 +66,17 @@ def test_curves_carry_their_numbers_their_names_and_the_levels(axes):
     assert axes().get_xlim() == (0, 9)
 
 
+def test_a_legend_does_not_hide_the_name_of_a_level(axes):
+    plots.curves({c: ([0, 1], [1, 2]) for c in "abcde"}, levels={"low": 1.1, "up": 1.9})
+    figure = axes().get_figure()
+    figure.canvas.draw()
+    legend = axes().get_legend().get_window_extent()
+    for text in axes().texts:
+        assert not legend.overlaps(text.get_window_extent())
+    assert legend.x1 <= figure.bbox.x1
+    assert legend.y1 <= figure.bbox.y1
+
+
 def test_two_neighbouring_curves_differ_in_more_than_colour(axes):
     """One that lies on another must still be seen, and so must it in grey."""
     plots.curves({name: ([0, 1], [1, 1]) for name in "abcd"})
@@ -137,6 +148,14 @@ def test_results_are_the_final_runs_last_rows_in_the_order_of_seeds(tmp_path):
         plots.results(tmp_path / "results.csv", "loss")
     with pytest.raises(ValueError, match="no rows at step 7"):
         plots.results(tmp_path / "results.csv", step=7)
+
+
+def test_an_arm_that_trained_longer_is_read_at_its_own_end(tmp_path):
+    """Arms made equal in seconds differ in steps; the shorter must not vanish."""
+    longer = ROWS + "final,c,0,12,0.5\nfinal,c,0,9,0.7\n"
+    (tmp_path / "results.csv").write_text(longer)
+    found = plots.results(tmp_path / "results.csv")
+    assert found == {"b": [2.0, 2.5], "a": [1.0, 1.5], "c": [0.5]}
 
 
 def test_a_heatmap_has_rows_downwards_and_names_on_both_axes(axes):

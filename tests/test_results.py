@@ -51,11 +51,12 @@ def test_every_row_says_which_code_made_it(claim):
 
 
 @pytest.mark.parametrize("claim", quoted())
-def test_a_quoted_claim_is_complete_and_paired(claim):
+def test_a_quoted_claim_is_complete_and_paired(claim, corpus):
     rows = [row for row in ablation.read(claim) if row["stage"] == "final"]
-    last = str(ablation.COMMON["train"]["steps"])
-    steps = {*map(str, ablation.MEASURED), last}
     for arm in ablation.arms(claim):
+        run = ablation.Run(claim, arm, "final", 0.004, 0)
+        last = ablation.configuration(run, corpus).train.steps
+        steps = {*map(str, ablation.MEASURED), str(last)}
         mine = [row for row in rows if row["arm"] == arm]
         assert len({row["learning_rate"] for row in mine}) == 1
         for seed in map(str, ablation.SEEDS):
