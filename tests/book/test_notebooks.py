@@ -17,7 +17,7 @@ CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
 # in sight.
 NOT_COMPARED: dict[str, str] = {
     "03-045": "ratios of times on the machine that runs it",
-    "04-046": "the share of a step that RoPE takes, by the clock",
+    "04-048": "the share of a step that RoPE takes, by the clock",
     "05-044": "times of the feed-forward layers on this machine",
 }
 
