@@ -1,6 +1,7 @@
 """A check is only as good as the bugs it has met."""
 
 import importlib
+import math
 import pkgutil
 import re
 import subprocess
@@ -9,6 +10,8 @@ from itertools import combinations
 
 import bugzoo
 import bugzoo.bigram as zoo
+import bugzoo.gqa as shared_zoo
+import bugzoo.gqa_blind as shared_blind
 import bugzoo.rmsnorm as norms
 import bugzoo.swiglu as gated_zoo
 import bugzoo.swiglu_blind as gated_blind
@@ -16,8 +19,9 @@ import numpy as np
 import pytest
 import torch
 
-from minillm import checks, evaluate, huggingface, model
-from minillm.checks import bigram, gpt, rmsnorm, rope, swiglu
+from minillm import checks, costs, evaluate, huggingface, model
+from minillm.cache import KVCache
+from minillm.checks import bigram, gpt, gqa, rmsnorm, rope, swiglu
 from minillm.config import ModelConfig
 from minillm.model import SwiGLU
 
@@ -67,6 +71,72 @@ class OurGatedLayer(SwiGLU):
 
 def test_the_package_passes_the_check_of_chapter_5():
     assert checks.gated_feed_forward(OurGatedLayer)
+
+
+class Given(torch.nn.Module):
+    """A layer that gives heads from outside, split off as a projection's output."""
+
+    def __init__(self, heads):
+        super().__init__()
+        self.flat = heads.transpose(1, 2).flatten(start_dim=2)  # (B, T, heads * E)
+
+    def forward(self, x):
+        return self.flat
+
+
+def our_shared_heads(q, k, v):
+    """The package's attention, with nothing of its own before and after it."""
+    sizes = {"n_heads": q.shape[1], "n_kv_heads": k.shape[1]}
+    width = q.shape[1] * q.shape[3]
+    layer = model.Attention(ModelConfig(position="learned", d_model=width, **sizes))
+    layer.query, layer.key, layer.value = Given(q), Given(k), Given(v)
+    layer.out = torch.nn.Identity()
+    mixed = layer(layer.query.flat)
+    return mixed.unflatten(2, (q.shape[1], q.shape[3])).transpose(1, 2)
+
+
+def number_by_number(q, k, v):
+    """The definition in plain Python: no reshape that could be wrong."""
+    (n_texts, n_heads, length, width), n_kv_heads = q.shape, k.shape[1]
+    result = torch.empty(q.shape)
+    for b in range(n_texts):
+        for h in range(n_heads):
+            asked = q[b, h].tolist()
+            shared = h // (n_heads // n_kv_heads)
+            keys, values = k[b, shared].tolist(), v[b, shared].tolist()
+            for t in range(length):
+                scores = [
+                    sum(asked[t][e] * keys[s][e] for e in range(width)) / width**0.5
+                    for s in range(t + 1)
+                ]
+                powers = [math.exp(score - max(scores)) for score in scores]
+                for e in range(width):
+                    mixed = sum(powers[s] * values[s][e] for s in range(t + 1))
+                    result[b, h, t, e] = mixed / sum(powers)
+    return result
+
+
+def test_the_package_passes_the_check_of_chapter_6():
+    assert checks.grouped_attention(our_shared_heads)
+
+
+def test_the_right_numbers_of_chapter_6_are_those_of_the_definition():
+    for sizes in ((), (1, 6, 1), (1, 4, 4), (2, 10, 5)):
+        q, k, v = gqa._qkv(*sizes)
+        assert gqa._close(gqa._right(q, k, v), number_by_number(q, k, v))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_cache_of_the_package_holds_the_bytes_that_the_check_wants(dtype):
+    sizes = {"n_layers": 3, "n_kv_heads": 5}
+    config = ModelConfig(n_heads=10, d_model=140, **sizes)
+    cache = KVCache.empty(config, 11, 13, torch.empty(0, dtype=dtype))
+    held = [buffer for layer in cache.layers for buffer in (layer.keys, layer.values)]
+    wanted = gqa._bytes(3, 5, 14, 13, 11, dtype.itemsize)
+    assert sum(buffer.nbytes for buffer in held) == wanted
+    assert cache.num_bytes == wanted
+    name = str(dtype).removeprefix("torch.")
+    assert costs.cache_bytes(config, 11, 13, name) == wanted
 
 
 def raises(*arguments):
@@ -224,6 +294,38 @@ def test_no_two_suspects_of_the_width_look_alike():
     assert len(set(widths)) == len(rules)
 
 
+def test_no_two_suspects_of_the_shared_heads_look_alike():
+    q, k, v = gqa._qkv()
+    answers = [formula(q, k, v) for _, formula in gqa.ALL_SUSPECTS]
+    answers.append(gqa._right(q, k, v))
+    for one, other in combinations(answers, 2):
+        assert not gqa._close(one.nan_to_num(), other.nan_to_num(), 1e-2)
+
+
+def test_no_two_suspects_of_the_pooled_heads_look_alike():
+    weight = gqa._weight()
+    matrices = [formula(weight) for _, formula in gqa.POOL_SUSPECTS]
+    matrices.append(gqa._pooled(weight, gqa.H, gqa.K))
+    for one, other in combinations(matrices, 2):
+        assert not gqa._close(one, other, 1e-2)
+
+
+def test_no_two_suspects_of_the_bytes_look_alike():
+    """Rounded down, too: some readers will give whole gigabytes."""
+    rules = [rule for _, rule in gqa.COUNT_SUSPECTS] + [gqa._bytes]
+    for rounded in (float, math.floor):
+        counts = [tuple(rounded(rule(*sizes)) for sizes in gqa.GRID) for rule in rules]
+        assert len(set(counts)) == len(rules)
+
+
+def test_no_two_sizes_of_the_shared_heads_are_equal():
+    """ggml-org/llama.cpp#3364: while H / K is K, the two can change places."""
+    sizes = (gqa.B, gqa.H, gqa.K, gqa.G, gqa.T, gqa.E, gqa.G * gqa.E, gqa.K * gqa.E)
+    assert len(set(sizes)) == len(sizes)
+    assert gqa.D % gqa.H == 0  # so that D // H is a width that one can believe in
+    assert gqa.D // gqa.H != gqa.WIDTH
+
+
 def test_chance_alone_stays_far_from_the_threshold_of_the_draws():
     """A right answer must not be accused, whichever numbers its generator gives."""
     rng = np.random.default_rng(0)
@@ -250,6 +352,17 @@ def test_chance_alone_stays_far_from_the_threshold_of_the_draws():
         ("gated_feed_forward", 4, gated_blind.ExpWithoutCare),
         ("gated_feed_forward", 5, gated_zoo.GateDetached),
         ("fair_width", 5, gated_zoo.through_a_float),
+        ("grouped_attention", 0, shared_blind.mask_number_too_large_for_half),
+        ("grouped_attention", 1, shared_zoo.not_scaled),
+        ("grouped_attention", 2, shared_zoo.wrong_for_a_single_head),
+        ("grouped_attention", 3, shared_zoo.mask_minus_ten_thousand),
+        ("grouped_attention", 5, shared_zoo.last_64_only),
+        ("grouped_attention", 5, shared_zoo.shortcut_for_one_token),
+        ("grouped_attention", 6, shared_zoo.first_of_a_group_learns),
+        ("pool_heads", 0, shared_blind.summed_into_the_first_head),
+        ("pool_heads", 1, shared_zoo.takes_the_largest),
+        ("cache_bytes", 1, shared_zoo.a_float),
+        ("cache_bytes", 4, shared_blind.product_in_float32),
     ],
 )
 def test_these_properties_catch_what_no_other_does(check, dropped, wrong):
@@ -258,6 +371,42 @@ def test_these_properties_catch_what_no_other_does(check, dropped, wrong):
     properties = getattr(file, check.upper())
     assert not checks.run(wrong, properties)
     assert checks.run(wrong, properties[:dropped] + properties[dropped + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("check", "kept", "wrong", "words"),
+    [
+        (
+            "grouped_attention",
+            4,
+            shared_zoo.repeat_for_repeat_interleave,
+            "keys in head 0 .* change nothing in query head 1 ",
+        ),
+        (
+            "grouped_attention",
+            4,
+            shared_zoo.values_dealt_keys_shared,
+            "values in head 0 .* change nothing in query head 1 ",
+        ),
+        (
+            "grouped_attention",
+            4,
+            shared_zoo.mean_head_for_all,
+            "keys in head 0 .* change query head 4 .* should not",
+        ),
+        ("pool_heads", 2, shared_zoo.divided_by_the_count, "give the matrix back"),
+        ("pool_heads", 3, shared_zoo.mean_of_means, "12 heads to 6 and then to 2"),
+        ("pool_heads", 4, shared_zoo.every_kth_head, "attention must not change"),
+        ("cache_bytes", 2, shared_zoo.one_text, "twice the batch"),
+        ("cache_bytes", 3, shared_zoo.keys_alone, "32 layers.*2\\*\\*30"),
+    ],
+)
+def test_these_properties_alone_would_tell(check, kept, wrong, words):
+    """What another property catches as well, they must still say in their own words."""
+    properties = getattr(gqa, check.upper())
+    report = checks.run(wrong, properties[kept : kept + 1])
+    assert not report
+    assert re.search(words, report.hint), report
 
 
 def test_no_two_suspects_of_the_norm_look_alike():

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minillm.checks.bigram import count_bigrams, draw_token, next_token_loss
     from minillm.checks.gpt import causal_attention, layer_norm
+    from minillm.checks.gqa import cache_bytes, grouped_attention, pool_heads
     from minillm.checks.rmsnorm import rms_norm
     from minillm.checks.rope import rotate, to_split_half
     from minillm.checks.swiglu import fair_width, gated_feed_forward
@@ -35,18 +36,24 @@ CHECKS = {
     "to_split_half": "rope",
     "gated_feed_forward": "swiglu",
     "fair_width": "swiglu",
+    "grouped_attention": "gqa",
+    "pool_heads": "gqa",
+    "cache_bytes": "gqa",
 }
 """Which file holds which check, in the order of the book."""
 
 __all__ = [
     "Report",
+    "cache_bytes",
     "causal_attention",
     "count_bigrams",
     "draw_token",
     "fair_width",
     "gated_feed_forward",
+    "grouped_attention",
     "layer_norm",
     "next_token_loss",
+    "pool_heads",
     "rms_norm",
     "rotate",
     "to_split_half",
