@@ -280,6 +280,40 @@ def clouds(panels: Mapping[str, Tensor], colour: Tensor, label: str) -> None:
         plt.show()
 
 
+def sharing(panels: Mapping[str, tuple[int, int]]) -> None:
+    """Which query head, a circle, uses which key/value head, a square below it.
+
+    Neighbours share, and the heads of a group have one colour. The number in a square
+    is how many query heads use it.
+
+    Args:
+        panels: query heads and key/value heads under each title.
+    """
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(WIDTH, 1.9))
+        figure.subplots(1, len(panels))
+        for ax, (title, (n_heads, n_kv_heads)) in zip(
+            figure.axes, panels.items(), strict=True
+        ):
+            size = n_heads // n_kv_heads
+            for head in range(n_heads):
+                group = head // size
+                colour = COLOURS[group % len(COLOURS)]
+                below = (group + 0.5) * size - 0.5
+                ax.plot((head, below), (1, 0), color=colour, linewidth=2, zorder=1)
+                ax.plot(head, 1, "o", color=colour, markersize=12)
+                ax.plot(below, 0, "s", color=colour, markersize=15)
+            for group in range(n_kv_heads):
+                place = (group + 0.5) * size - 0.5, 0
+                ax.annotate(str(size), place, color="white", ha="center", va="center")
+            ax.set(xlim=(-0.7, n_heads - 0.3), ylim=(-0.4, 1.3), title=title)
+            ax.set_xticks([])
+            ax.set_yticks((0, 1), ("keys and\nvalues", "queries"))
+            ax.tick_params(length=0, labelleft=ax is figure.axes[0])
+            ax.spines[:].set_visible(False)
+        plt.show()
+
+
 def visible(token: str) -> str:
     """A token as a label: a space, a line end and a tab get a sign of their own."""
     return token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")

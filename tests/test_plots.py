@@ -33,13 +33,14 @@ def draw_all():
     plots.paired({"a": [0.1, 0.2, -0.1, 0.3, 0.0]}, "nats")
     plots.heatmap(torch.rand(2, 3), "ab", "cde", "p")
     plots.clouds({"a": torch.rand(4, 3), "b": torch.rand(4, 3)}, torch.rand(4), "p")
+    plots.sharing({"MHA": (4, 4), "GQA": (4, 2)})
 
 
 def test_every_shape_shows_exactly_one_figure_on_white(axes, monkeypatch):
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
     draw_all()
-    assert len(shown) == len(plt.get_fignums()) == 6
+    assert len(shown) == len(plt.get_fignums()) == 7
     for figure in shown:
         figure.canvas.draw()
         assert to_rgb(figure.get_facecolor()) == (1, 1, 1)
@@ -179,6 +180,21 @@ def test_clouds_share_their_colours_and_show_the_same_space_to_all_sides(axes):
     for ax in (first, second):
         assert ax.get_xlim() == ax.get_ylim() == ax.get_zlim()
         assert ax.collections[0].get_array().tolist() == colour.tolist()
+
+
+def test_neighbouring_query_heads_lead_to_the_head_that_they_share(axes):
+    """Dealt out in turn, the picture would teach the bug of its chapter."""
+    plots.sharing({"MHA": (4, 4), "GQA": (6, 2), "MQA": (3, 1)})
+    panels = axes().figure.axes
+    assert [ax.get_title() for ax in panels] == ["MHA", "GQA", "MQA"]
+    lines = [line for line in panels[1].get_lines() if len(line.get_xdata()) == 2]
+    assert [tuple(line.get_xdata()) for line in lines] == [
+        *((head, 1) for head in (0, 1, 2)),
+        *((head, 4) for head in (3, 4, 5)),
+    ]
+    assert len({line.get_color() for line in lines}) == 2
+    used = [[int(text.get_text()) for text in ax.texts] for ax in panels]
+    assert used == [[1, 1, 1, 1], [3, 3], [3]]
 
 
 def test_white_space_becomes_visible_and_the_font_has_its_signs():
