@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CHAPTERS := $(wildcard book/[0-9]*.ipynb)
+NOTEBOOKS := $(CHAPTERS) book/claims.ipynb
 
 # How many tests run at once; notebooks and the browser's tests keep together.
 JOBS ?= 2
@@ -15,7 +16,7 @@ export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book lab test lint train bench experiments mutants notebooks costs lock clean
+.PHONY: help setup data book lab test lint train bench experiments clocks mutants notebooks costs lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -67,12 +68,19 @@ experiments: data ## make every run behind the chapters; resumes (hours)
 	$(BIN)/python -m book.experiments.bigram.run
 	$(BIN)/python -m book.experiments.ablation gpt2 rmsnorm rope swiglu gqa
 	$(BIN)/python -m book.experiments.rope.lengths
+	test -f book/experiments/gqa/conversion.csv || \
+		$(BIN)/python -m book.experiments.gqa.conversion
+
+clocks: data ## measure anew every time that the chapters quote (minutes)
+	$(BIN)/python -m book.experiments.clock
+	$(BIN)/python -m book.experiments.rmsnorm.timing
+	$(BIN)/python -m book.experiments.gqa.timing
 
 mutants: $(READY) ## plant bugs in the package; the tests must find each
 	$(BIN)/python tests/mutants/run.py
 
 notebooks: data ## run the notebooks again and store what they print
-	$(BIN)/python book/tools/renb.py $(CHAPTERS)
+	$(BIN)/python book/tools/renb.py $(NOTEBOOKS)
 
 costs: data ## measure each chapter's time and memory into book/costs.json
 	$(BIN)/python book/tools/measure.py $(CHAPTERS)
