@@ -12,6 +12,7 @@ from count import count, has_figure, source
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
+NOTEBOOKS = [*CHAPTERS, BOOK / "claims.ipynb"]
 
 # Cells whose output nbval does not compare, by id, and why not. It may only grow here,
 # in sight.
@@ -19,6 +20,7 @@ NOT_COMPARED: dict[str, str] = {
     "03-045": "ratios of times on the machine that runs it",
     "04-048": "the share of a step that RoPE takes, by the clock",
     "05-044": "times of the feed-forward layers on this machine",
+    "06-033": "three ways to share heads, by the clock of this machine",
 }
 
 # Progress bars and widgets load scripts from elsewhere when the page is shown.
@@ -28,13 +30,21 @@ MACHINE_PATH = re.compile(r"(?:/home|/root|/tmp|/work|/Users|/var|/usr)/\w|[A-Z]
 
 
 def pytest_generate_tests(metafunc):
-    if "chapter" in metafunc.fixturenames:
-        metafunc.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+    if "path" in metafunc.fixturenames:
+        chapters_only = "chapter" in metafunc.fixturenames
+        paths = CHAPTERS if chapters_only else NOTEBOOKS
+        metafunc.parametrize("path", paths, ids=lambda path: path.stem)
 
 
 @pytest.fixture
-def notebook(chapter):
-    return json.loads(chapter.read_text(encoding="utf8"))
+def chapter(path):
+    """Asked for by tests of what only a chapter has."""
+    return path
+
+
+@pytest.fixture
+def notebook(path):
+    return json.loads(path.read_text(encoding="utf8"))
 
 
 @pytest.fixture
@@ -95,11 +105,11 @@ def test_a_chapter_is_of_a_size_that_can_be_read_in_one_sitting(chapter, noteboo
     assert list(count(notebook).problems(chapter.stem)) == []
 
 
-def test_ids_are_unique_and_say_the_chapter(chapter, cells):
+def test_ids_are_unique_and_say_the_notebook(path, cells):
     """A cell is known by its id in a review and in the table above."""
     ids = [cell["id"] for cell in cells]
     assert len(set(ids)) == len(ids)
-    assert all(name.startswith(f"{chapter.stem[:2]}-") for name in ids)
+    assert all(name.startswith(f"{path.stem[:2]}-") for name in ids)
 
 
 def test_outputs_name_no_path_of_the_machine_that_made_them(code):
@@ -128,10 +138,10 @@ def test_no_cell_loads_a_widget(code):
             assert not FORBIDDEN_IMPORTS & set(names), cell["id"]
 
 
-def test_a_cell_that_is_not_compared_is_listed_with_its_reason(chapter, code):
+def test_a_cell_that_is_not_compared_is_listed_with_its_reason(path, code):
     """Ignored outputs spread: each one is a claim that no test holds any more."""
     ignored = {c["id"] for c in code if "nbval-ignore-output" in tags(c)}
-    listed = {name for name in NOT_COMPARED if name[:2] == chapter.stem[:2]}
+    listed = {name for name in NOT_COMPARED if name[:2] == path.stem[:2]}
     assert ignored == listed
     assert not any("nbval-skip" in tags(cell) for cell in code)
 
@@ -143,7 +153,7 @@ def test_the_first_cell_is_the_shared_one(cells):
     assert tags(first) == ["remove-cell"]
 
 
-def test_a_chapter_has_its_beats(cells):
+def test_a_chapter_has_its_beats(chapter, cells):
     """Guess, do it yourself, recall, sources: none may be forgotten."""
     prose = "\n".join(source(c) for c in cells if c["cell_type"] == "markdown")
     headings = re.findall(r"(?m)^## (.+)$", prose)
