@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from minillm import corpora, files
 from minillm import tokenizer as tokenizers
-from minillm.corpora import Source, Survey
+from minillm.corpora import Document, Source, Survey
 from minillm.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
 
 Batch = tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]
@@ -493,10 +493,12 @@ def prepare(
 ) -> Corpus:
     """Turn text into a folder of tokens, whole or not at all.
 
-    One text is cut in two: its tail is held out. Of many documents, each is held out or
-    not by the SHA-256 of its own text, so that a copy of it can never be on both sides.
-    A document ends with the end-of-text token, or with a line end where the tokenizer
-    has none. The files are the same, byte for byte, for any number of workers.
+    One text, and a single document, is cut in two: its tail is held out. Of few
+    documents, each one's tail is. Of many, each is held out or not by the SHA-256 of
+    its own text, so that a copy of it can never be on both sides. A document, or what a
+    split has of it, ends with the end-of-text token, or with a line end where the
+    tokenizer has none. The files are the same, byte for byte, for any number of
+    workers.
 
     The alphabet of ``"chars"`` is that of the whole text, held-out part included: it
     tells a model nothing but which signs exist, and a text could not be scored at all
@@ -561,9 +563,11 @@ def _prepare(
                 existing = Corpus(directory)
             except ValueError as error:
                 raise ValueError(f"{error}; to make it again, overwrite it") from None
-            made_from = existing.meta["source"]["sha256"]
-            sha256 = survey.sha256 if survey else source.sha256
-            if existing.meta["request"] == request and made_from == sha256:
+            made_from = existing.meta["source"]["sha256"], existing.meta.get("split")
+            asked = source.sha256, TAIL  # a text whose hash is known is one text
+            if survey:
+                asked = survey.sha256, _Plan(source, survey, val_fraction).rule
+            if existing.meta["request"] == request and made_from == asked:
                 return existing
             raise ValueError(
                 f"{directory} holds another corpus already: name another folder, or"
@@ -646,6 +650,15 @@ class _Part:
     ends_document: bool = False
 
 
+TAIL = "tail of the text"
+TAILS = "tail of each document"
+HASHES = "SHA-256 of each document"
+"""How train and val were told apart, as ``meta.json`` says it."""
+
+FEW_HELD_OUT = 2
+"""Chance holds out about as many documents as it should only if that is more."""
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What goes where; can be followed more than once."""
@@ -654,41 +667,56 @@ class _Plan:
     survey: Survey
     val_fraction: float
 
+    @property
+    def rule(self) -> str:
+        """How the text is split: ``TAIL``, ``TAILS`` or ``HASHES``."""
+        num_documents = self.survey.num_documents
+        if self.source.is_one_text or num_documents == 1:
+            return TAIL
+        smaller_share = min(self.val_fraction, 1 - self.val_fraction)
+        return TAILS if num_documents * smaller_share < FEW_HELD_OUT else HASHES
+
     def parts(self) -> Iterator[_Part]:
         """All text in order; no part is much longer than a piece of the source."""
-        if self.source.is_one_text:
-            return self._parts_of_one_text()
-        return self._parts_of_documents()
+        for document in self.source.documents():
+            if self.rule == TAIL:
+                yield from self._cut(document, self.survey.num_bytes)
+            elif self.rule == TAILS:
+                num_bytes = sum(len(piece.encode()) for piece in document.pieces())
+                yield from _ended(self._cut(document, num_bytes))
+            else:
+                yield from _ended(self._whole(document))
 
-    def _parts_of_one_text(self) -> Iterator[_Part]:
-        num_bytes = self.survey.num_bytes
+    def _cut(self, document: Document, num_bytes: int) -> Iterator[_Part]:
         left = num_bytes - round(num_bytes * self.val_fraction)  # bytes, for train
-        for document in self.source.documents():
-            for piece in document.pieces():
-                size = len(piece.encode())
-                place = len(piece) if size <= left else _place(piece, left)
-                if place > 0:
-                    yield _Part(piece[:place], "train")
-                if place < len(piece):
-                    yield _Part(piece[place:], "val")
-                left -= size
+        for piece in document.pieces():
+            size = len(piece.encode())
+            place = len(piece) if size <= left else _place(piece, left)
+            if place > 0:
+                yield _Part(piece[:place], "train")
+            if place < len(piece):
+                yield _Part(piece[place:], "val")
+            left -= size
 
-    def _parts_of_documents(self) -> Iterator[_Part]:
+    def _whole(self, document: Document) -> Iterator[_Part]:
+        digest = corpora.document_hash(document)
         limit = int(self.val_fraction * 2**64)
-        for document in self.source.documents():
-            digest = corpora.document_hash(document)
-            # The smallest hash is held out whatever it is, so that something is.
-            is_val = (
-                int.from_bytes(digest[:8]) < limit or digest == self.survey.smallest
-            )
-            split: Split = "val" if is_val else "train"
-            waiting = ""
-            for piece in document.pieces():
-                if waiting:
-                    yield _Part(waiting, split)
-                waiting = piece
-            if waiting:
-                yield _Part(waiting, split, ends_document=True)
+        # The smallest hash is held out whatever it is, so that something is.
+        is_val = int.from_bytes(digest[:8]) < limit or digest == self.survey.smallest
+        for piece in document.pieces():
+            yield _Part(piece, "val" if is_val else "train")
+
+
+def _ended(parts: Iterator[_Part]) -> Iterator[_Part]:
+    """The same parts; the last that a split has of the document ends it there."""
+    waiting: _Part | None = None
+    for part in parts:
+        if waiting is not None:
+            ends = part.split != waiting.split
+            yield replace(waiting, ends_document=ends)
+        waiting = part
+    if waiting is not None:
+        yield replace(waiting, ends_document=True)
 
 
 LONGEST_WORD = 100
@@ -708,7 +736,7 @@ def _fit(tokenizer: str | Tokenizer, plan: _Plan, told: Report) -> Tokenizer:
     if not isinstance(tokenizer, str):
         return tokenizer
     if tokenizer == "chars":
-        end = "" if plan.source.is_one_text else "\n"
+        end = "" if plan.rule == TAIL else "\n"
         return CharTokenizer.fit(plan.survey.characters + end)
     if tokenizer == "bytes":
         return ByteTokenizer()
@@ -818,7 +846,7 @@ def _write(
 ) -> dict[str, Any]:
     small = tokenizer.vocab_size <= LARGEST_UINT16_VOCABULARY
     dtype = np.dtype("<u2" if small else "<u4")
-    has_documents = not plan.source.is_one_text
+    has_documents = plan.rule != TAIL
     total = plan.survey.num_bytes
     done = 0
     writers = {split: _Writer(folder, split, has_documents) for split in SPLITS}
@@ -858,7 +886,7 @@ def _write(
             for writer in writers.values()
             for name, said in writer.files().items()
         },
-        "split": "SHA-256 of each document" if has_documents else "tail of the text",
+        "split": plan.rule,
         "source": {
             "name": plan.source.name,
             "documents": plan.survey.num_documents,

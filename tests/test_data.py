@@ -456,17 +456,88 @@ def test_a_document_stays_on_its_side(documents, tmp_path):
     assert not held_out[0] & trained
 
 
-def test_few_documents_are_split_too(tmp_path):
-    """Of three files, a tenth by hash is mostly none."""
-    for i in range(3):
-        folder = tmp_path / f"in{i}"
-        folder.mkdir()
-        for j in range(3):
-            (folder / f"{j}.txt").write_text(f"text {i} {j} and so on")
-        corpus = prepare(folder, tmp_path / f"out{i}")
-        counts = [corpus.meta["files"][f"{s}.idx"]["documents"] for s in data.SPLITS]
-        assert sum(counts) == 3
-        assert min(counts) >= 1
+@pytest.mark.parametrize("tokenizer", ["chars", "bytes", "bpe:270"])
+def test_a_single_document_is_split_like_a_text(tokenizer, tmp_path):
+    """By its hash, all of it was held out, and `prepare FOLDER` gave bad advice."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.txt").write_text(LINES)
+    (folder / "b.txt").write_text("")
+    (tmp_path / "one.jsonl").write_text(json.dumps({"text": LINES}))
+    sources = [folder / "a.txt", folder, tmp_path / "one.jsonl"]
+    made = [
+        prepare(source, tmp_path / f"out{i}", tokenizer=tokenizer)
+        for i, source in enumerate(sources)
+    ]
+    assert {corpus.hash for corpus in made} == {made[0].hash}
+    for corpus in made:
+        assert {path.name for path in corpus.directory.iterdir()} == {
+            *("meta.json", "tokenizer.json", "train.bin", "val.bin")
+        }
+        assert corpus.meta["split"] == data.TAIL
+        assert text_of(corpus) == LINES
+
+
+@pytest.mark.parametrize("tokenizer", ["chars", "bytes", "bpe:270"])
+@pytest.mark.parametrize("count", [2, 5, 19])
+def test_of_few_documents_each_has_its_tail_held_out(count, tokenizer, tmp_path):
+    """Of two files, whole ones by hash held out two fifths where a tenth was asked."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    texts = [f"{i} " + LINES[: 300 + 1700 * (i % 7)] + "é" * i for i in range(count)]
+    for i, text in enumerate(texts):
+        (folder / f"{i:02}.txt").write_text(text)
+    corpus = prepare(folder, tmp_path / "out", tokenizer=tokenizer)
+    assert corpus.meta["split"] == data.TAILS
+    end = "\n" if tokenizer == "chars" else "<|endoftext|>"
+    heads, tails = (
+        [corpus.tokenizer.decode(ids) for ids in read_documents(corpus, split)]
+        for split in (corpus.train, corpus.val)
+    )
+    for text, head, tail in zip(texts, heads, tails, strict=True):
+        assert head.endswith(end)
+        assert tail.endswith(end)
+        assert head[: -len(end)] + tail[: -len(end)] == text
+        share = len(tail[: -len(end)].encode()) / len(text.encode())
+        assert share == pytest.approx(0.1, abs=0.04)
+    whole = sum(len(text.encode()) for text in texts)
+    assert corpus.val.num_bytes / whole == pytest.approx(0.1, abs=0.03)
+    verify(corpus.directory)
+
+
+@pytest.mark.parametrize(
+    ("count", "val_fraction", "rule"),
+    [
+        (1, 0.1, data.TAIL),
+        (2, 0.1, data.TAILS),
+        (19, 0.1, data.TAILS),
+        (20, 0.1, data.HASHES),
+        (3, 0.5, data.TAILS),
+        (4, 0.5, data.HASHES),
+        (19, 0.9, data.TAILS),  # else chance may leave nothing to train on
+    ],
+)
+def test_the_manifest_says_how_the_documents_were_split(
+    count, val_fraction, rule, tmp_path
+):
+    """Two corpora of one source differ, and nothing says why."""
+    path = tmp_path / "own.jsonl"
+    lines = [json.dumps({"text": f"document {i} and so on"}) for i in range(count)]
+    path.write_text("\n".join([*lines, json.dumps({"text": ""})]))
+    corpus = prepare(path, tmp_path / "out", val_fraction=val_fraction)
+    assert corpus.meta["split"] == rule
+
+
+def test_a_corpus_that_was_split_by_another_rule_is_another(tmp_path):
+    """A folder prepared before the rule changed passed for what is asked now."""
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(json.dumps({"text": f"text {i} " * 9}) for i in range(3)))
+    corpus = prepare(path, tmp_path / "out")
+    files.write_json(
+        corpus.directory / "meta.json", {**corpus.meta, "split": data.HASHES}
+    )
+    with pytest.raises(ValueError, match="holds another corpus already"):
+        prepare(path, tmp_path / "out")
 
 
 @pytest.mark.parametrize("tokenizer", ["chars", "bpe:300"])
@@ -478,7 +549,9 @@ def test_the_number_of_workers_changes_no_byte(tokenizer, tmp_path, monkeypatch)
     for i in range(7):
         (sources / f"{i}.txt").write_text(LINES[: 211 * i * i + 5])
     (tmp_path / "one.txt").write_text(LINES)
-    for source in (sources, tmp_path / "one.txt"):
+    many = [json.dumps({"text": LINES[i * i : i * 90]}) for i in range(60)]
+    (tmp_path / "many.jsonl").write_text("\n".join(many))
+    for source in (sources, tmp_path / "one.txt", tmp_path / "many.jsonl"):
         made = []
         for workers in (1, 2, 5):
             out = tmp_path / f"{source.stem}{workers}"
@@ -487,13 +560,15 @@ def test_the_number_of_workers_changes_no_byte(tokenizer, tmp_path, monkeypatch)
         assert made[0] == made[1] == made[2]
 
 
-def test_preparing_needs_memory_for_some_pieces_only(tmp_path, monkeypatch):
+@pytest.mark.parametrize("num_files", [1, 2])
+def test_preparing_needs_memory_for_some_pieces_only(num_files, tmp_path, monkeypatch):
     """A text read whole, or encoded whole by threads that outrun the disk."""
     monkeypatch.setattr(corpora, "PIECE_LENGTH", 10_000)
-    path = tmp_path / "own.txt"
-    path.write_text(LINES * 400)  # 5 MB, and 500 pieces
+    paths = [tmp_path / f"{i}.txt" for i in range(num_files)]
+    for path in paths:
+        path.write_text(LINES * (400 // num_files))  # 5 MB, and 500 pieces
     tracemalloc.start()
-    prepare(path, tmp_path / "c", tokenizer="bytes", workers=2)
+    prepare(paths, tmp_path / "c", tokenizer="bytes", workers=2)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2_000_000
