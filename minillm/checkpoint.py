@@ -1,7 +1,8 @@
 """What is kept? A model ready to speak, and all that training needs to go on.
 
     checkpoints/step-00000500/
-      model.safetensors     parameters, under the model's own names
+      model.safetensors     parameters, under the model's own names; and as a note
+                            the hash of the tokenizer they were trained with
       config.json           the whole run, readable without PyTorch
       tokenizer.json        so that a checkpoint never needs its corpus
       trainer.safetensors   the optimisers' state, by parameter name
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
@@ -35,6 +36,8 @@ from minillm.tokenizer import Tokenizer
 
 STEP_FOLDER = re.compile(r"step-(\d{8})")
 PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".bin")
+TOKENIZER_NOTE = "tokenizer_sha256"
+"""What the hash of the tokenizer is called beside the weights it belongs to."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,12 @@ def save(
     """
     final = checkpoints / f"step-{state.step:08d}"
     with new_folder(final, replace=True) as folder:
-        write_safetensors(folder / "model.safetensors", model.state_dict())
+        # One note only: safetensors writes several in an order that changes.
+        write_safetensors(
+            folder / "model.safetensors",
+            model.state_dict(),
+            {TOKENIZER_NOTE: tokenizer.hash},
+        )
         write_safetensors(
             folder / "trainer.safetensors", optimizer_tensors(model, optimizers)
         )
@@ -123,6 +131,12 @@ def load(path: Path, device: str = "cpu", which: str = "best") -> Checkpoint:
         )
     model = build_empty(config.model)
     load_parameters(model, folder / "model.safetensors")
+    trained_with = read_notes(folder / "model.safetensors").get(TOKENIZER_NOTE)
+    if trained_with not in (None, tokenizer.hash):  # None: kept by an older version
+        raise ValueError(
+            f"{folder / 'tokenizer.json'} ({tokenizer.hash[:12]}...) must be the"
+            f" tokenizer that the weights were trained with ({trained_with[:12]}...)"
+        )
     return Checkpoint(config, model.to(device).eval(), tokenizer, folder)
 
 
@@ -232,10 +246,18 @@ def optimizer_tensors(
     return tensors
 
 
-def write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors atomically, readable by everyone who may read the folder."""
+def write_safetensors(
+    path: Path, tensors: dict[str, Tensor], notes: dict[str, str] | None = None
+) -> None:
+    """Write tensors atomically, readable by everyone who may read the folder.
+
+    Args:
+        path: the file.
+        tensors: by name.
+        notes: kept beside them; ``transformers`` needs the one that is the default.
+    """
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save_bytes(plain, metadata={"format": "pt"}))
+    write_atomically(path, save_bytes(plain, metadata=notes or {"format": "pt"}))
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -250,6 +272,12 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError):
         raise ValueError(f"{path} is not a whole safetensors file") from None
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """The notes that a whole safetensors file has beside its tensors."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def _describe(tensor: Tensor) -> str:

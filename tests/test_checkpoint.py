@@ -146,6 +146,33 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(tmp_path, parts):
         checkpoint.load(folder)
 
 
+def test_a_foreign_tokenizer_of_equal_size_is_refused_without_a_manifest(
+    tmp_path, parts
+):
+    """Weights and tokenizer of two folders gave fluent nonsense and no error."""
+    folder = save(tmp_path / "kept", parts, step=7)
+    (folder / "manifest.json").unlink()
+    own = parts[2].characters
+    foreign = tokenizer.CharTokenizer.fit(own[:-1] + chr(ord(own[-1]) + 1))
+    assert foreign.vocab_size == parts[2].vocab_size
+    foreign.save(folder / "tokenizer.json")
+    with pytest.raises(
+        ValueError, match=r"must be the tokenizer that the weights were trained with"
+    ) as error:
+        checkpoint.load(folder)
+    assert "\n" not in str(error.value)
+    parts[2].save(folder / "tokenizer.json")
+    assert checkpoint.load(folder).tokenizer.hash == parts[2].hash
+
+
+def test_weights_that_name_no_tokenizer_still_load(tmp_path, parts):
+    """Folders that were kept before the tokenizer was noted beside the weights."""
+    folder = save(tmp_path / "kept", parts, step=7)
+    checkpoint.write_safetensors(folder / "model.safetensors", parts[1].state_dict())
+    write_manifest(folder)
+    assert checkpoint.load(folder).tokenizer.hash == parts[2].hash
+
+
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "ckpt.pkl", "a.pth"])
 def test_a_pickle_is_refused_with_a_sentence(tmp_path, name):
     """Reading a pickle runs whatever code its maker put into it."""
