@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import typing
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -33,9 +34,9 @@ TRACEBACK = "MINILLM_TRACEBACK"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says, and exit."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parser = _parser(words)
+    parser, known = _parser(words)
     try:
-        options = parser.parse_args([_with_underscores(word) for word in words])
+        options = parser.parse_args(_spelled(words, known))
         code = options.verb(options)
     except BrokenPipeError:  # `minillm generate | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -286,13 +287,27 @@ def describe(options: argparse.Namespace) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, whose errors are one line."""
+    """argparse, whose errors are one line, and whose values may be ``--``."""
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith("expected one argument"):
+            name = message.split()[1].rstrip(":")
+            message += f"; a value that begins with - is joined to it: {name}=--"
         _fail(message)
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # Until Python 3.12, argparse takes the value of `--stop=--` for a separator.
+        if action.nargs is None and action.option_strings and arg_strings == ["--"]:
+            return self._get_value(action, "--")
+        return super()._get_values(action, arg_strings)
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+
+Options = Mapping[str, argparse.Action]
+"""The options of a verb by name, ``--top_k``."""
+
+
+def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, Options]:
+    """The parser, and the options of the verb that ``words`` ask for."""
     parser = _Parser(
         prog="minillm",
         description="From text to a language model that speaks.",
@@ -300,6 +315,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
+    asked = next((word for word in words if not word.startswith("-")), None)
+    known: Options = {}
     for function, add_arguments in (
         (prepare, _prepare_arguments),
         (train, _train_arguments),
@@ -311,9 +328,10 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         name, line = function.__name__, (function.__doc__ or "").splitlines()[0]
         one = verbs.add_parser(name, help=line, description=line)
         one.set_defaults(verb=function)
-        if name in words:  # a hundred flags cost time; give them to who asks
+        if name == asked:  # a hundred flags cost time; give them to who asks
             add_arguments(one)
-    return parser
+            known = one._option_string_actions
+    return parser, known
 
 
 def _prepare_arguments(one: argparse.ArgumentParser) -> None:
@@ -463,12 +481,36 @@ def _truth(word: str) -> bool:
     return word == "true"
 
 
-def _with_underscores(word: str) -> str:
-    """Let ``--top-k`` be ``--top_k``; values are left alone."""
-    if not word.startswith("--"):
-        return word
+def _spelled(words: Sequence[str], known: Options) -> list[str]:
+    """Let ``--top-k`` be ``--top_k``, and a value begin with ``-``; change no value.
+
+    A value that looks like an option to argparse is joined to its name. A known option
+    is no value: ``--prompt --seed 3`` has forgotten one.
+    """
+    spelled: list[str] = []
+    left = deque(words)
+    while left:
+        word = left.popleft()
+        if word == "--":  # nothing after it is an option
+            return [*spelled, word, *left]
+        name, equals, value = _split_option(word)
+        matches = [name] if name in known else [n for n in known if n.startswith(name)]
+        if not word.startswith("--") or len(matches) != 1:
+            spelled.append(word)
+            continue
+        spelled.append(name + equals + value)
+        if equals or known[matches[0]].nargs == 0 or not left:
+            continue
+        if left[0].startswith("-") and _split_option(left[0])[0] not in known:
+            spelled[-1] += "=" + left.popleft()
+    return spelled
+
+
+def _split_option(word: str) -> tuple[str, str, str]:
     name, equals, value = word.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value
+    if name.startswith("--"):
+        name = "--" + name[2:].replace("-", "_")
+    return name, equals, value
 
 
 # ------------------------------------------------------------------ helpers

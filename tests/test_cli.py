@@ -194,6 +194,34 @@ def test_help_explains_every_field_in_the_words_of_config(capsys):
     assert "--optimizer {adamw,muon}" in out
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (["generate", "--prompt", "--my good-o lord"], "prompt", "--my good-o lord"),
+        (["generate", "--prompt=--my-lord"], "prompt", "--my-lord"),
+        (["generate", "--prompt", "-x"], "prompt", "-x"),
+        (["generate", "--prompt", "well-met"], "prompt", "well-met"),
+        (["generate", "--prompt", "--"], "prompt", "--"),
+        (["generate", "--stop", "--"], "stop", ["--"]),
+        (["generate", "--stop=--"], "stop", ["--"]),
+        (["generate", "--stop", "--a-b", "--stop", "c"], "stop", ["--a-b", "c"]),
+        (["generate", "--stop", "--", "my-run"], "run", Path("my-run")),
+        (["generate", "--", "--my-run"], "run", Path("--my-run")),
+        (["generate", "--temperature", "-1"], "temperature", -1.0),
+        (["generate", "--max-new", "7"], "max_new_tokens", 7),
+        (["generate", "--max-new-tokens=7"], "max_new_tokens", 7),
+        (["generate", "--prompt", "train", "--top-k", "3"], "top_k", 3),
+        (["train", "--out", "my-run", "--n-heads", "4"], "out", Path("my-run")),
+        (["evaluate", "--data", "--odd-name"], "data", Path("--odd-name")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_value_is_passed_on_as_it_was_typed(words, name, value):
+    """`--prompt "--my dear-heart lord"` became "--my_dear_heart lord", or an error."""
+    parser, known = cli._parser(words)
+    assert getattr(parser.parse_args(cli._spelled(words, known)), name) == value
+
+
 # ------------------------------------------------------------------ mistakes
 
 
@@ -240,6 +268,12 @@ def test_help_explains_every_field_in_the_words_of_config(capsys):
             "temperature (-1.0) must be a finite num",
         ),
         (["generate", "--top-k", "0"], "top_k (0) must be at least 1"),
+        (
+            ["generate", "--prompt", "--seed", "3"],
+            "argument --prompt: expected one argument; a value that begins with - is"
+            " joined to it: --prompt=--",
+        ),
+        (["generate", "--top-q", "3"], "unrecognized arguments: --top-q"),
         (["generate", "--device", "tpu"], "device (tpu) is not available here"),
         (["evaluate", "."], "holds no checkpoint: no model.safetensors"),
         (["describe", "--on", "abacus"], "unknown device 'abacus'; known devices are"),
