@@ -435,7 +435,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         default=RUNS / "llama",
-        help="folder of a run or of a model.safetensors (runs/llama)",
+        help="folder of a run, a checkpoint or an export (runs/llama)",
     )
     parser.add_argument("--which", choices=("best", "last"), default="best")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -544,10 +544,12 @@ def _with_assumed_vocabulary(
 
 
 def _load(options: argparse.Namespace) -> "Checkpoint":
-    from minillm import checkpoint
+    from minillm import checkpoint, huggingface
     from minillm.precision import pick_device
 
     device = pick_device(options.device)
+    if huggingface.is_huggingface(options.run):
+        return huggingface.load(options.run, str(device))
     return checkpoint.load(options.run, str(device), options.which)
 
 

@@ -117,6 +117,21 @@ def test_a_stop_string_ends_the_text(stand_in, capsys):
     )
 
 
+def test_an_export_can_speak_be_measured_and_exported_again(stand_in, capsys):
+    """What `export` wrote was refused: "unknown key 'model_type'"."""
+    run(capsys, "export", "--out", "hf")
+    for words in (
+        ["evaluate"],
+        ["generate", "--seed", "5", "--max_new_tokens", "9"],
+    ):
+        assert run(capsys, *words[:1], "hf", *words[1:]) == run(capsys, *words)
+    run(capsys, "export", "hf", "--out", "again")
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert Path("again", name).read_bytes() == Path("hf", name).read_bytes()
+    Path("hf/minillm_tokenizer.json").unlink()
+    assert "hf holds no minillm_tokenizer.json" in mistake(capsys, "generate", "hf")
+
+
 def test_training_goes_on_where_it_was_told_to_stop(stand_in, capsys):
     shutil.rmtree("runs")
     run(capsys, "train", *QUICK)
