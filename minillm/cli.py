@@ -48,6 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get(TRACEBACK):
             raise
         _fail(_one_line(error))
+    except (MemoryError, RuntimeError) as error:
+        if os.environ.get(TRACEBACK) or not _is_out_of_memory(error):
+            raise
+        _fail(
+            "not enough memory: try a smaller batch_size (with a larger accumulate, if"
+            " the batch should stay the same) or a smaller context_length"
+            if options.verb is train
+            else "not enough memory for this model: try a smaller one"
+        )
     sys.exit(code)
 
 
@@ -193,6 +202,8 @@ def generate(options: argparse.Namespace) -> int:
         top_p=options.top_p,
         min_p=options.min_p,
     )
+    if options.seed is not None and not 0 <= options.seed < 2**32:
+        raise ValueError(f"seed ({options.seed}) must be in [0, 2**32)")
     loaded = _load(options)
     device = next(loaded.model.parameters()).device
     generator = torch.Generator(device)
@@ -620,6 +631,15 @@ def _one_line(error: Exception) -> str:
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror}"
     return " ".join(str(error).split())
+
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""What PyTorch says; on a CPU it has no class of its own for it."""
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(w in said for w in OUT_OF_MEMORY)
 
 
 def _say(line: str) -> None:

@@ -359,7 +359,12 @@ def _pinned(file_name: str, sha256: str, make: Callable[[], bytes]) -> Path:
         content = make()
         if (found := files.sha256_bytes(content)) != sha256:
             raise ValueError(f"SHA-256 of {file_name} ({found}) must be {sha256}")
-        files.write_atomically(path, content)
+        try:
+            files.write_atomically(path, content)
+        except OSError as error:
+            where = "MINILLM_CACHE says where fetched files are kept"
+            reason = f"{error.strerror} ({where})"
+            raise OSError(error.errno, reason, error.filename) from error
     return path
 
 

@@ -581,16 +581,18 @@ def _prepare(
                 meta = _write(folder, plan, fitted, workers, told)
                 files.write_json(folder / "meta.json", {**meta, "request": request})
         except OSError as error:
-            if error.errno is None or error.filename is not None:
+            if error.filename != str(target):
                 raise
-            raise OSError(error.errno, error.strerror, str(directory)) from error
+            with files.writing(directory):  # as the user calls it
+                raise
     return Corpus(directory)
 
 
 @contextmanager
 def _only_process(target: Path, directory: str | Path) -> Iterator[None]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = files.lock_file(target.with_name(f".{target.name}.lock"))
+    with files.writing(directory):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = files.lock_file(target.with_name(f".{target.name}.lock"))
     try:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:

@@ -5,6 +5,7 @@ the disk and renamed. A reader therefore sees the old file or the new one, never
 of one, whenever the machine stops.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,37 @@ from typing import Any
 
 from filelock import FileLock
 
+ADVICE = {
+    errno.ENOSPC: "free some space, or choose another folder",
+    errno.EDQUOT: "free some space, or choose another folder",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder that you may write to",
+    errno.EEXIST: "a file is where a folder should be: choose another folder",
+    errno.ENOTDIR: "a file is where a folder should be: choose another folder",
+}
+"""What to do when a file cannot be written."""
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Let every error inside tell of ``path``, as the user calls it, and what to do.
+
+    The names of temporary files, which are gone by then, would tell nothing.
+
+    Raises:
+        OSError: something inside has raised one that the system gave a number.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        reason, advice = str(error.strerror), ADVICE.get(error.errno)
+        if advice and advice not in reason:
+            reason = f"{reason}; {advice}"
+        raise OSError(error.errno, reason, str(path)) from error
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Put ``content`` at ``path``: all of it, or nothing.
@@ -24,18 +56,19 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full or the folder read-only; ``path`` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -44,33 +77,47 @@ def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
 
     Raises:
         ValueError: ``path`` exists and ``replace`` is false.
+        OSError: the disk is full or the folder read-only; names ``path``.
     """
     if path.exists() and not replace:
-        raise ValueError(f"{path} exists already")
-    path.parent.mkdir(parents=True, exist_ok=True)
+        raise ValueError(f"{path} exists already: choose another folder")
     temporary = _beside(path)
-    temporary.mkdir()
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with file.open("rb+") as opened:
-                    os.fsync(opened.fileno())
-        sync_folder(temporary)
-        if path.exists():
-            old = _beside(path)
-            path.rename(old)
-            try:
-                temporary.rename(path)
-            except BaseException:
-                old.rename(path)
+        try:
+            yield temporary
+        except OSError as error:
+            # Not what the block has read: that file has a name of its own.
+            if error.filename and str(temporary) not in str(error.filename):
                 raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            temporary.rename(path)
+            with writing(path):
+                raise
+        with writing(path):
+            _rename_whole(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _rename_whole(temporary: Path, path: Path) -> None:
+    for file in temporary.rglob("*"):
+        if file.is_file():
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+    sync_folder(temporary)
+    if path.exists():
+        old = _beside(path)
+        path.rename(old)
+        try:
+            temporary.rename(path)
+        except BaseException:
+            old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        temporary.rename(path)
     sync_folder(path.parent)
 
 

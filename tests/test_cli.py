@@ -282,6 +282,9 @@ def test_a_value_is_passed_on_as_it_was_typed(words, name, value):
             ["generate", "--temperature", "-1"],
             "temperature (-1.0) must be a finite num",
         ),
+        (["generate", "--seed", "-1"], "seed (-1) must be in [0, 2**32)"),
+        (["generate", "--seed", str(2**70)], f"seed ({2**70}) must be in [0, 2**32)"),
+        (["train", "--seed", "-1"], "seed (-1) must be in [0, 2**32)"),
         (["generate", "--top-k", "0"], "top_k (0) must be at least 1"),
         (
             ["generate", "--prompt", "--seed", "3"],
@@ -385,20 +388,83 @@ def test_a_damaged_file_is_named_in_one_line(stand_in, capsys, harm, words, mess
     assert message in mistake(capsys, *words)
 
 
+@pytest.mark.parametrize("writes", [0, 4, 9], ids=["begin", "metrics", "checkpoint"])
 def test_a_full_disk_is_said_and_leaves_the_last_checkpoint(
-    stand_in, capsys, monkeypatch
+    stand_in, capsys, monkeypatch, writes
 ):
+    """Only "No space left on device": where, and what now?"""
     before = checkpoint.find(Path("runs/llama"), "last")
     content = (before / "model.safetensors").read_bytes()
+    sync, left = os.fsync, [None] * writes
 
     def full(descriptor):
-        raise OSError(28, "No space left on device")
+        if not left:
+            raise OSError(28, "No space left on device")
+        left.pop()
+        sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    assert "No space left on device" in mistake(
-        capsys, "train", "--out", "runs/new", *QUICK
-    )
+    monkeypatch.setattr("minillm.files.sync_folder", lambda _: None)
+    monkeypatch.setattr("minillm.run.sync_folder", lambda _: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "--out", "runs/new", *QUICK])
+    assert ended.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("minillm: error: runs/new/")
+    assert line.endswith("No space left on device; free some space, or choose another"
+        " folder")  # fmt: skip
+    assert ".tmp" not in line
     assert (before / "model.safetensors").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["prepare", "mine.txt", "--out", "mine.txt/x"],
+        ["train", "--out", "mine.txt/x", *QUICK],
+        ["export", "--out", "mine.txt/x"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_folder_that_cannot_be_made_is_named_with_advice(stand_in, capsys, words):
+    """`.x.lock: Not a directory` names a file that the user never asked for."""
+    Path("mine.txt").write_text(tiny.TEXT)
+    line = mistake(capsys, *words)
+    assert line.startswith("mine.txt/x: ")
+    assert line.endswith("a file is where a folder should be: choose another folder")
+
+
+def allocate(*_arguments, **_options):
+    torch.empty(2**50)
+
+
+def lack(*_arguments, **_options):
+    raise MemoryError
+
+
+def cuda_lack(*_arguments, **_options):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+@pytest.mark.parametrize("fail", [allocate, lack, cuda_lack])
+def test_too_little_memory_is_one_line_with_advice(stand_in, capsys, monkeypatch, fail):
+    """A batch too large for the machine ended in thirty lines of traceback."""
+    monkeypatch.setattr("minillm.train.train", fail)
+    line = mistake(capsys, "train", "--out", "x", *QUICK)
+    assert line.startswith("not enough memory: try a smaller batch_size")
+    monkeypatch.setattr("minillm.complete.complete", fail)
+    assert "not enough memory for this model" in mistake(capsys, "generate")
+
+
+def test_another_runtime_error_is_not_hidden(stand_in, monkeypatch):
+    """A bug of ours must not pass for a mistake of theirs."""
+
+    def fail(*_arguments, **_options):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr("minillm.train.train", fail)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        cli.main(["train", "--out", "x", *QUICK])
 
 
 def test_a_reader_that_has_enough_is_no_error(stand_in):
