@@ -12,7 +12,7 @@ import mmap
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -590,20 +590,18 @@ def _prepare(
 
 @contextmanager
 def _only_process(target: Path, directory: str | Path) -> Iterator[None]:
-    with files.writing(directory):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = files.lock_file(target.with_name(f".{target.name}.lock"))
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        raise ValueError(
-            f"{directory} has been prepared by another process for more than"
-            f" {LOCK_SECONDS} seconds: wait for it, or stop it"
-        ) from None
-    try:
+    path = target.with_name(f".{target.name}.lock")
+    with ExitStack() as held:
+        try:
+            with files.writing(directory):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(files.only_process(path, LOCK_SECONDS))
+        except Timeout:
+            raise ValueError(
+                f"{directory} has been prepared by another process for more than"
+                f" {LOCK_SECONDS} seconds: wait for it, or stop it"
+            ) from None
         yield
-    finally:
-        lock.release()
 
 
 def _check_replaceable(target: Path, directory: str | Path) -> None:

@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,28 @@ def lock_file(path: Path) -> FileLock:
     """
     path.open("ab").close()
     return FileLock(path)
+
+
+@contextmanager
+def only_process(path: Path, seconds: float) -> Iterator[None]:
+    """Wait for the lock at ``path``, hold it, and leave no file behind.
+
+    To remove the file of a lock is safe only while it is held, and if whoever waits
+    looks again: a process that gets the lock of a file which has no name any more
+    holds nothing that others would see. filelock does look, from version 3.21 on.
+
+    Raises:
+        Timeout: another process has held it for so long.
+        OSError: the file cannot be made.
+    """
+    lock = lock_file(path)
+    lock.acquire(timeout=seconds)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file; filelock does it there
+            path.unlink()
+        lock.release()
 
 
 def sync_folder(folder: Path) -> None:

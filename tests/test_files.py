@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+import time
 
 import pytest
 from filelock import Timeout
@@ -142,6 +144,27 @@ def test_a_lock_that_cannot_be_made_says_so_at_once(tmp_path):
         second = files.lock_file(tmp_path / ".lock")
         with pytest.raises(Timeout):
             second.acquire(timeout=0)
+
+
+def test_only_one_at_a_time_and_no_lock_stays_behind(tmp_path):
+    """A lock removed by its holder let the one who waited and a newcomer in at once."""
+    inside, most = [], []
+
+    def work():
+        for _ in range(40):
+            with files.only_process(tmp_path / ".lock", seconds=60):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.001)
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 160
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_json_file_is_named(tmp_path):
