@@ -127,8 +127,11 @@ def train(options: argparse.Namespace) -> int:
 
     def announce() -> None:
         size = f"{costs.num_parameters(plan.model):,} parameters"
-        steps = f"{plan.train.steps:,} steps, writing to {directory}"
-        bar.write(f"{options.preset}: {size}, {steps}", file=sys.stdout)
+        steps = f"{plan.train.steps:,} steps ({plan.train.warmup_steps} of warm-up)"
+        bar.write(
+            f"{options.preset}: {size}, {steps}, writing to {directory}",
+            file=sys.stdout,
+        )
 
     begun = False
 
@@ -286,7 +289,7 @@ def describe(options: argparse.Namespace) -> int:
     ):
         print(f"{name:46}{_bytes(size):>12}")
     print()
-    time = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
+    time = _time(hours * 3600)
     print(
         f"about {time} on {options.on} at {options.utilisation:.0%} of its peak"
         f" ({costs.DEVICES[options.on][1]})"
@@ -534,6 +537,13 @@ def _plan(options: argparse.Namespace) -> RunConfig:
         section, dot, key = name.partition(".")
         if dot and value is not None:
             changes.setdefault(section, {})[key] = value
+    given = changes.get("train", {})
+    if "steps" in given and "warmup_steps" not in given:
+        # What the person asked for is short, and the preset's warm-up gives way.
+        preset_train = config.preset_values(options.preset).get("train", {})
+        warmup = preset_train.get("warmup_steps", TrainConfig.warmup_steps)
+        if isinstance(warmup, int) and warmup >= given["steps"] > 0:
+            given["warmup_steps"] = given["steps"] - 1
     if options.data is not None:
         changes["data"] = {"directory": options.data.as_posix()}
     return config.preset(options.preset, changes=changes)
@@ -545,11 +555,14 @@ def _with_assumed_vocabulary(
     """Describe needs a vocabulary: the prepared corpus's, else a guess it admits."""
     from minillm.files import read_json
 
-    try:
-        size = int(read_json(plan.data.directory / "meta.json")["vocab_size"])
-        note = f" (vocabulary of {plan.data.directory})"
-    except (ValueError, KeyError, TypeError):
-        size, note = 65, " (no corpus prepared: 65 characters assumed)"
+    size, note = 65, " (no corpus prepared: 65 characters assumed)"
+    path = plan.data.directory / "meta.json"
+    if path.is_file():
+        try:
+            size = int(read_json(path)["vocab_size"])
+            note = f" (vocabulary of {plan.data.directory})"
+        except (ValueError, KeyError, TypeError):
+            note = f" ({path} is damaged: 65 characters assumed)"
     model = dataclasses.replace(plan.model, vocab_size=size)
     return dataclasses.replace(plan, model=model), note
 
@@ -624,6 +637,13 @@ def _bytes(number: int) -> str:
         if number >= power:
             return f"{number / power:.1f} {unit}"
     return f"{number} B"
+
+
+def _time(seconds: float) -> str:
+    for length, unit in ((3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.2g} s"
 
 
 def _one_line(error: Exception) -> str:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from minillm import tokenizer as tokenizers
 from minillm.checkpoint import (
+    PICKLE_REFUSED,
     PICKLES,
     TOKENIZER_NOTE,
     Checkpoint,
@@ -321,10 +322,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         return tensors
     for file in sorted(folder.iterdir()):
         if file.suffix in PICKLES:
-            raise ValueError(
-                f"{file} may be a pickle, which can run any code when it is read;"
-                f" convert it to {whole} first"
-            )
+            raise ValueError(PICKLE_REFUSED.format(file))
     raise ValueError(f"{folder} holds no {whole}")
 
 

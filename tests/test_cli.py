@@ -178,6 +178,34 @@ def test_describe_takes_the_vocabulary_of_the_prepared_corpus(stand_in, capsys):
     assert f"{size} x 96" in run(capsys, "describe")
 
 
+def test_describe_says_that_a_manifest_is_damaged(stand_in, capsys):
+    """ "No corpus prepared", said of one that is."""
+    for content in ('{"vocab_size": "many"}', "{", "{}"):
+        Path("data/shakespeare/meta.json").write_text(content)
+        out = run(capsys, "describe")
+        assert "data/shakespeare/meta.json is damaged: 65 characters assumed" in out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.034, "0.034 s"), (3.4, "3.4 s"), (90, "1.5 min"), (5400, "1.5 h")],
+)
+def test_a_time_has_the_unit_that_shows_it(seconds, text):
+    """Every preset took "0.0 min" on a GPU."""
+    assert cli._time(seconds) == text
+
+
+def test_a_preset_warms_up_no_longer_than_a_short_run(stand_in, capsys):
+    """`train llama --steps 5` was refused for a number that nobody had typed."""
+    short = ["train", "--steps", "5", "--out", "x", "--context_length", "13"]
+    short += ["--device", "cpu"]
+    assert "5 steps (4 of warm-up)" in run(capsys, *short)
+    assert "warmup_steps (7) must be in [0, steps=5)" in mistake(
+        capsys, *short, "--warmup_steps", "7"
+    )
+    assert "steps (0) must be positive" in mistake(capsys, "train", "--steps", "0")
+
+
 def test_python_m_hands_over_to_the_same_command(stand_in):
     for words in (
         ["minillm.generate", "--seed", "1", "--max_new_tokens", "5"],

@@ -111,7 +111,7 @@ def test_without_a_network_the_error_says_what_to_do(empty_cache, no_network):
     assert "No matching distribution" in str(error.value)
     assert "\n" not in str(error.value)
     with pytest.raises(
-        ConnectionError, match="vocabulary of GPT-2 .* --tokenizer bpe:4096, or chars$"
+        ConnectionError, match=r"vocabulary of GPT-2 .* --tokenizer bpe:4096, or chars$"
     ):
         corpora.gpt2_vocabulary()
     assert not empty_cache.exists()
