@@ -87,15 +87,25 @@ def prepare(options: argparse.Namespace) -> int:
             bar.total = progress.total
             bar.update(progress.done - bar.n)
 
-        corpus = data.prepare(
-            options.source,
-            directory,
-            tokenizer=options.tokenizer,
-            val_fraction=options.val_fraction,
-            workers=options.workers,
-            overwrite=options.overwrite,
-            report=report,
-        )
+        if options.dtype or options.source[0].endswith(".bin"):
+            corpus = data.adopt(
+                options.source,
+                directory,
+                tokenizer=options.tokenizer,
+                dtype=options.dtype,
+                overwrite=options.overwrite,
+                report=report,
+            )
+        else:
+            corpus = data.prepare(
+                options.source,
+                directory,
+                tokenizer=options.tokenizer,
+                val_fraction=options.val_fraction,
+                workers=options.workers,
+                overwrite=options.overwrite,
+                report=report,
+            )
     print(
         f"{directory}: {len(corpus.train):,} tokens to train on,"
         f" {len(corpus.val):,} to validate, vocabulary {corpus.vocab_size:,}"
@@ -353,7 +363,7 @@ def _prepare_arguments(one: argparse.ArgumentParser) -> None:
         "source",
         nargs="*",
         help="shakespeare, shakespeare-complete, python-docs, or your own: text"
-        " files, a folder, .jsonl, .parquet, hf:DATASET",
+        " files, a folder, .jsonl, .parquet, hf:DATASET, or nanoGPT's or llm.c's .bin",
     )
     one.add_argument("--out", type=Path, help="folder to write (data/NAME)")
     one.add_argument(
@@ -361,6 +371,9 @@ def _prepare_arguments(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument(
         "--val_fraction", type=float, default=0.1, help="share held out (0.1)"
+    )
+    one.add_argument(
+        "--dtype", help="uint16 or uint32: SOURCE is .bin files of tokens, to copy"
     )
     one.add_argument("--workers", type=int, default=1, help="threads that encode (1)")
     one.add_argument(
@@ -579,7 +592,8 @@ def _load(options: argparse.Namespace) -> "Checkpoint":
 
 def _corpus_folder(sources: Sequence[str]) -> Path:
     """data/NAME, after the first source; ``shakespeare`` gives the default corpus."""
-    name = Path(sources[0].removeprefix("hf:")).stem
+    path = Path(sources[0].removeprefix("hf:"))
+    name = path.resolve().parent.name if path.suffix == ".bin" else path.stem
     return DATA.parent / (name or "corpus")
 
 

@@ -9,6 +9,7 @@ must be. ``Corpus`` opens the folder, and ``TokenFile`` reads a file through
 import hashlib
 import math
 import mmap
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -367,9 +368,14 @@ class Corpus:
         self.directory = Path(directory)
         path = self.directory / "meta.json"
         if not path.is_file():
+            bare = self.directory.suffix == ".bin" or (
+                any(self.directory.glob("*.bin"))
+                and not (self.directory / "tokenizer.json").exists()
+            )
+            how = f"{directory} --tokenizer gpt2 --dtype uint16, or as it was written"
             raise ValueError(
                 f"{directory} is not a prepared corpus (it has no meta.json): run"
-                " minillm prepare"
+                f" minillm prepare{f' {how}' if bare else ''}"
             )
         self.meta = files.read_json(path)
         version = self.meta.get("version")
@@ -537,6 +543,100 @@ def prepare_text(
     return _prepare(corpora.text_source(text), directory, tokenizer=tokenizer)
 
 
+def adopt(
+    paths: Sequence[str | Path],
+    directory: str | Path,
+    *,
+    tokenizer: str | Tokenizer = "gpt2",
+    dtype: str | None = None,
+    report: Report | None = None,
+    overwrite: bool = False,
+) -> Corpus:
+    """Copy token files that another program has written into a corpus.
+
+    Files whose name has the word val, or one that begins so, are validated on, the
+    others trained on, in the order given.
+
+    Args:
+        paths: nanoGPT's ``.bin`` files, llm.c's shards, or folders of either.
+        directory: the folder to make.
+        tokenizer: what made the tokens: "gpt2", "bytes", or a tokenizer.
+        dtype: uint16 or uint32, for files that have no header.
+        report: told how many bytes of the files are copied.
+        overwrite: replace a corpus that is in ``directory``.
+
+    Raises:
+        ValueError: a file is damaged or another tokenizer's; one of the two splits has
+            no file; or ``directory`` holds something else.
+        OSError: ``directory`` cannot be written, or GPT-2's vocabulary not fetched.
+    """
+    if not isinstance(tokenizer, str):
+        made_by: Tokenizer = tokenizer
+    elif tokenizer in ("gpt2", "bytes"):
+        made_by = ByteTokenizer()
+        if tokenizer == "gpt2":
+            made_by = tokenizers.gpt2(corpora.gpt2_vocabulary())
+    else:
+        raise ValueError(
+            f"tokenizer ({tokenizer!r}) must be gpt2 or bytes: these tokens are made"
+        )
+    opened = [
+        TokenFile.open(file, dtype)
+        for path in map(Path, paths)
+        for file in (sorted(path.glob("*.bin")) if path.is_dir() else [path])
+    ]
+    splits: list[Split] = [
+        "val" if re.search(r"(?<![a-z])val", file.path.name.lower()) else "train"
+        for file in opened
+    ]
+    for wanted in SPLITS:
+        if wanted not in splits:
+            raise ValueError(
+                "of the files, one must have val in its name and one not:"
+                f" {wanted} would be empty"
+            )
+    target, told = Path(directory).resolve(), report or (lambda _progress: None)
+    _check_replaceable(target, directory)
+    # What a token adds to the text, for bits per byte; the end of text is none.
+    sizes = np.array(
+        [len(made_by.decode_bytes([i])) for i in range(made_by.vocab_size)]
+    )
+    if made_by.end_of_text is not None:
+        sizes[made_by.end_of_text] = 0
+    wide = np.dtype("<u2" if made_by.vocab_size <= LARGEST_UINT16_VOCABULARY else "<u4")
+    done, total = 0, sum(len(file) * file.dtype.itemsize for file in opened)
+    with _only_process(target, directory):
+        if not overwrite and (target / "meta.json").exists():
+            raise ValueError(f"{directory} holds a corpus already: overwrite it")
+        with files.new_folder(target, replace=True) as folder, ExitStack() as held:
+            writers = {split: _Writer(folder, split, False) for split in SPLITS}
+            for writer in writers.values():
+                held.callback(writer.close)
+            for file, split in zip(opened, splits, strict=True):
+                for start in range(0, len(file), corpora.PIECE_LENGTH):
+                    ids = file.tokens[start : start + corpora.PIECE_LENGTH]
+                    if (largest := int(ids.max())) >= made_by.vocab_size:
+                        raise ValueError(
+                            f"{file.name} holds token {largest}, which must be below"
+                            f" vocab_size ({made_by.vocab_size}): the tokenizer or the"
+                            " dtype is another"
+                        )
+                    tokens, num_bytes = ids.astype(wide), int(sizes[ids].sum())
+                    writers[split].write(_Encoded(_Part("", split), tokens, num_bytes))
+                    done += ids.nbytes
+                    told(Progress("encode", done, total))
+            source = {
+                "name": " ".join(file.path.name for file in opened),
+                "sha256": files.sha256_bytes(
+                    "".join(files.sha256_file(file.path) for file in opened).encode()
+                ),
+            }
+            meta = _manifest(folder, writers, made_by, wide, NAMES_OF_FILES, source)
+            request = {"tokenizer": _name(tokenizer), "dtype": dtype}
+            files.write_json(folder / "meta.json", {**meta, "request": request})
+    return Corpus(directory)
+
+
 def _prepare(
     source: Source,
     directory: str | Path,
@@ -653,6 +753,7 @@ class _Part:
 TAIL = "tail of the text"
 TAILS = "tail of each document"
 HASHES = "SHA-256 of each document"
+NAMES_OF_FILES = "names of the files"
 """How train and val were told apart, as ``meta.json`` says it."""
 
 FEW_HELD_OUT = 2
@@ -865,11 +966,30 @@ def _write(
             f"source ({plan.source.name}) must not change while it is read: it had"
             f" {total} bytes of text, then {done}"
         )
+    source = {
+        "name": plan.source.name,
+        "documents": plan.survey.num_documents,
+        "bytes": plan.survey.num_bytes,
+        "sha256": plan.survey.sha256,
+    }
+    hint = f", or val_fraction ({plan.val_fraction}) another"
+    return _manifest(folder, writers, tokenizer, dtype, plan.rule, source, hint)
+
+
+def _manifest(
+    folder: Path,
+    writers: "dict[Split, _Writer]",
+    tokenizer: Tokenizer,
+    dtype: "np.dtype[Any]",
+    rule: str,
+    source: dict[str, Any],
+    hint: str = "",
+) -> dict[str, Any]:
+    """What ``meta.json`` says; and the tokenizer is put beside it."""
     for split, writer in writers.items():
         if writer.num_tokens < 2:
             raise ValueError(
-                f"source ({plan.source.name}) must be longer, or val_fraction"
-                f" ({plan.val_fraction}) another: {split} would have"
+                f"source ({source['name']}) must be longer{hint}: {split} would have"
                 f" {writer.num_tokens} tokens of the 2 it needs"
             )
     tokenizer.save(folder / "tokenizer.json")
@@ -886,13 +1006,8 @@ def _write(
             for writer in writers.values()
             for name, said in writer.files().items()
         },
-        "split": plan.rule,
-        "source": {
-            "name": plan.source.name,
-            "documents": plan.survey.num_documents,
-            "bytes": plan.survey.num_bytes,
-            "sha256": plan.survey.sha256,
-        },
+        "split": rule,
+        "source": source,
     }
 
 

@@ -95,6 +95,21 @@ def test_from_a_text_file_to_text(here, capsys):
     assert len(out) == len("Line 7") + 21 + 1
 
 
+def test_token_files_of_another_program_are_trained_on(here, capsys):
+    """`train --data nano` said: run minillm prepare; and prepare read them as text."""
+    Path("nano").mkdir()
+    for split in ("train", "val"):
+        content = "".join(f"{c}\0" for c in tiny.TEXT[:3000])
+        Path(f"nano/{split}.bin").write_text(content)
+    for where in ("nano", "nano/train.bin"):
+        line = mistake(capsys, "train", "--data", where)
+        assert "--tokenizer gpt2 --dtype uint16" in line
+    words = ["prepare", "nano/train.bin", "nano/val.bin", "--dtype", "uint16"]
+    assert "must be gpt2 or bytes" in mistake(capsys, *words)
+    assert "vocabulary 257 (bytes)" in run(capsys, *words, "--tokenizer", "bytes")
+    assert "step     12" in run(capsys, "train", "--data", "data/nano", *QUICK)
+
+
 def test_the_default_names_need_no_thought(stand_in, capsys):
     assert run(capsys, "generate", "--seed", "3").startswith("\n")
     assert "nats per token" in run(capsys, "evaluate")

@@ -590,6 +590,69 @@ def test_progress_is_reported_and_reaches_the_end(tmp_path):
     assert seen[-1] == data.Progress("encode", len(LINES), len(LINES))
 
 
+# Tokens of other programs
+
+
+def shard(path: Path, tokens: list[int]) -> None:
+    header = np.zeros(256, dtype="<i4")
+    header[:3] = 20240520, 1, len(tokens)
+    path.write_bytes(header.tobytes() + np.array(tokens, "<u2").tobytes())
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+def test_bare_token_files_become_a_corpus(dtype, tmp_path, monkeypatch):
+    """nanoGPT's files could be read in Python, but not trained on."""
+    monkeypatch.setattr(corpora, "PIECE_LENGTH", 100)
+    folder = tmp_path / "nano"
+    folder.mkdir()
+    known = ByteTokenizer()
+    texts = {"train": LINES + "é", "val": LINES[:99]}
+    for split, text in texts.items():
+        ids = [*known.encode(text), known.end_of_text]
+        np.array(ids).astype(dtype).tofile(folder / f"{split}.bin")
+    with pytest.raises(ValueError, match=r"minillm prepare .*nano --tokenizer gpt2"):
+        Corpus(folder)
+    seen: list[data.Progress] = []
+    corpus = data.adopt(
+        [folder], tmp_path / "c", tokenizer="bytes", dtype=dtype, report=seen.append
+    )
+    verify(corpus.directory)
+    assert corpus.meta["dtype"] == "uint16"
+    for split, text in zip((corpus.train, corpus.val), texts.values(), strict=True):
+        assert known.decode(split.tokens) == text + "<|endoftext|>"
+        assert split.num_bytes == len(text.encode())
+    assert seen[-1].done == seen[-1].total
+
+
+def test_shards_are_joined_in_their_order(tmp_path):
+    """Headers read as tokens, or the validation shard trained on."""
+    shard(tmp_path / "web_train_000002.bin", [7, 8])
+    shard(tmp_path / "web_val_000000.bin", [1, 2, 3])
+    shard(tmp_path / "web_train_000001.bin", [4, 5, 6])
+    corpus = data.adopt([tmp_path], tmp_path / "c", tokenizer="bytes")
+    assert corpus.train.tokens.tolist() == [4, 5, 6, 7, 8]
+    assert corpus.val.tokens.tolist() == [1, 2, 3]
+
+
+def test_token_files_that_do_not_fit_are_refused(tmp_path):
+    """Two tokens read as one, or the ids of another vocabulary, train to nonsense."""
+    shard(tmp_path / "a_val.bin", [1, 2, 3])
+    shard(tmp_path / "carnival.bin", [4, 257, 6])
+    val, train = tmp_path / "a_val.bin", tmp_path / "carnival.bin"
+    np.arange(9, dtype="<u2").tofile(tmp_path / "bare.bin")
+    for paths, options, rule in (
+        ([val, train], {"tokenizer": "bytes"}, r"holds token 257, .* below vocab_size"),
+        ([val, train], {"tokenizer": "chars"}, r"\('chars'\) must be gpt2 or bytes"),
+        ([val], {"tokenizer": "bytes"}, "train would be empty"),
+        ([train], {"tokenizer": "bytes"}, "val would be empty"),
+        ([val, tmp_path / "bare.bin"], {"tokenizer": "bytes"}, "dtype must be given"),
+        ([tmp_path / "no.bin"], {"tokenizer": "bytes"}, "does not exist"),
+    ):
+        with pytest.raises(ValueError, match=rule):
+            data.adopt(paths, tmp_path / "c", **options)
+        assert not (tmp_path / "c").exists()
+
+
 # The folder
 
 
