@@ -199,6 +199,16 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
     assert corpora.cache_folder() == tmp_path / ".cache" / "minillm"
 
 
+def test_a_cache_that_cannot_be_written_says_how_to_move_it(tmp_path, monkeypatch):
+    """A home that is read-only, in a container: which folder, and who chose it?"""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MINILLM_CACHE", str(tmp_path / "file" / "cache"))
+    content = b"fetched"
+    with pytest.raises(OSError, match="MINILLM_CACHE says where") as error:
+        corpora._pinned("x", files.sha256_bytes(content), lambda: content)
+    assert error.value.filename == str(tmp_path / "file" / "cache" / "x")
+
+
 def test_python_has_prose_of_its_own():
     """What is left when nothing can be reached and there is no text at hand."""
     (text,) = texts(corpora.open_source("python-docs"))
