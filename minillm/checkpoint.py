@@ -1,7 +1,8 @@
 """What is kept? A model ready to speak, and all that training needs to go on.
 
     checkpoints/step-00000500/
-      model.safetensors     parameters, under the model's own names
+      model.safetensors     parameters, under the model's own names; and as a note
+                            the hash of the tokenizer they were trained with
       config.json           the whole run, readable without PyTorch
       tokenizer.json        so that a checkpoint never needs its corpus
       trainer.safetensors   the optimisers' state, by parameter name
@@ -16,12 +17,14 @@ import dataclasses
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
@@ -35,6 +38,12 @@ from minillm.tokenizer import Tokenizer
 
 STEP_FOLDER = re.compile(r"step-(\d{8})")
 PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".bin")
+PICKLE_REFUSED = (
+    "{} may be a pickle, which can run any code when it is read; convert it to"
+    " safetensors first"
+)
+TOKENIZER_NOTE = "tokenizer_sha256"
+"""What the hash of the tokenizer is called beside the weights it belongs to."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,12 @@ def save(
     """
     final = checkpoints / f"step-{state.step:08d}"
     with new_folder(final, replace=True) as folder:
-        write_safetensors(folder / "model.safetensors", model.state_dict())
+        # One note only: safetensors writes several in an order that changes.
+        write_safetensors(
+            folder / "model.safetensors",
+            model.state_dict(),
+            {TOKENIZER_NOTE: tokenizer.hash},
+        )
         write_safetensors(
             folder / "trainer.safetensors", optimizer_tensors(model, optimizers)
         )
@@ -111,6 +125,11 @@ def load(path: Path, device: str = "cpu", which: str = "best") -> Checkpoint:
             belong together.
     """
     folder = find(path, which)
+    with _other_kept(folder, "{other} is kept too, and can be read instead"):
+        return _load(folder, device)
+
+
+def _load(folder: Path, device: str) -> Checkpoint:
     if (folder / "manifest.json").exists():
         check_manifest(folder)
     where = str(folder / "config.json")
@@ -123,6 +142,12 @@ def load(path: Path, device: str = "cpu", which: str = "best") -> Checkpoint:
         )
     model = build_empty(config.model)
     load_parameters(model, folder / "model.safetensors")
+    trained_with = read_notes(folder / "model.safetensors").get(TOKENIZER_NOTE)
+    if trained_with not in (None, tokenizer.hash):  # None: kept by an older version
+        raise ValueError(
+            f"{folder / 'tokenizer.json'} ({tokenizer.hash[:12]}...) must be the"
+            f" tokenizer that the weights were trained with ({trained_with[:12]}...)"
+        )
     return Checkpoint(config, model.to(device).eval(), tokenizer, folder)
 
 
@@ -134,6 +159,13 @@ def load_trainer(
     Raises:
         ValueError: a file is missing or damaged, or belongs to another model.
     """
+    with _other_kept(folder, "remove {folder} to resume from {other}"):
+        return _load_trainer(folder, model, optimizers)
+
+
+def _load_trainer(
+    folder: Path, model: LanguageModel, optimizers: list[torch.optim.Optimizer]
+) -> TrainerState:
     check_manifest(folder)
     plain = read_json(folder / "trainer.json")
     known = [key.name for key in dataclasses.fields(TrainerState)]
@@ -150,6 +182,19 @@ def load_trainer(
                     if key.rpartition("/")[0] == name
                 }
     return TrainerState(**plain)
+
+
+@contextmanager
+def _other_kept(folder: Path, advice: str) -> Iterator[None]:
+    """Let an error name the other checkpoint of the run, if there is one."""
+    try:
+        yield
+    except ValueError as error:
+        others = [f for _, f in step_folders(folder.parent) if f != folder]
+        if STEP_FOLDER.fullmatch(folder.name) is None or not others:
+            raise
+        advice = advice.format(folder=folder, other=others[-1])
+        raise ValueError(f"{error}; {advice}") from None
 
 
 def find(path: Path, which: str = "best") -> Path:
@@ -170,10 +215,7 @@ def find(path: Path, which: str = "best") -> Path:
     looked_at = [path] if path.is_file() else sorted(path.glob("*"))
     pickles = [file for file in looked_at if file.suffix in PICKLES]
     if pickles:
-        raise ValueError(
-            f"{pickles[0]} may be a pickle, which can run any code when it is read;"
-            " convert it to model.safetensors first"
-        )
+        raise ValueError(PICKLE_REFUSED.format(pickles[0]))
     if not path.exists():
         raise ValueError(f"{path} does not exist")
     raise ValueError(f"{path} holds no checkpoint: no model.safetensors in it")
@@ -211,7 +253,8 @@ def load_parameters(model: LanguageModel, path: Path) -> None:
     for name in sorted(tensors.keys() ^ own.keys()):
         verb = "is not in the model" if name in tensors else "is missing"
         raise ValueError(f"{path}: {name} {verb}: it belongs to another configuration")
-    for name, tensor in tensors.items():
+    for name in own:  # in the model's order: safetensors' own changes
+        tensor = tensors[name]
         if tensor.shape != own[name].shape or tensor.dtype != own[name].dtype:
             raise ValueError(
                 f"{path}: {name} is {_describe(tensor)}, but must be"
@@ -232,24 +275,50 @@ def optimizer_tensors(
     return tensors
 
 
-def write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors atomically, readable by everyone who may read the folder."""
+def write_safetensors(
+    path: Path, tensors: dict[str, Tensor], notes: dict[str, str] | None = None
+) -> None:
+    """Write tensors atomically, readable by everyone who may read the folder.
+
+    Args:
+        path: the file.
+        tensors: by name.
+        notes: kept beside them; ``transformers`` needs the one that is the default.
+    """
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save_bytes(plain, metadata={"format": "pt"}))
+    write_atomically(path, save_bytes(plain, metadata=notes or {"format": "pt"}))
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read tensors.
 
     Raises:
-        ValueError: the file is missing or not whole; names it.
+        ValueError: the file is missing, not whole, or a pickle; names it.
     """
     try:
-        return load_bytes(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        return load_bytes(content)
     except (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError):
+        if _may_be_pickle(content):
+            raise ValueError(PICKLE_REFUSED.format(path)) from None
         raise ValueError(f"{path} is not a whole safetensors file") from None
+
+
+def _may_be_pickle(content: bytes) -> bool:
+    """Whether bytes that are no safetensors begin as ``torch.save`` writes them."""
+    zipped = content.startswith(b"PK\x03\x04")
+    # a pickle names its protocol; safetensors' length of the header ends with zeros
+    plain = content[:1] == b"\x80" and content[1:2] in (b"\2", b"\3", b"\4", b"\5")
+    return zipped or (plain and content[4:8] != bytes(4))
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """The notes that a whole safetensors file has beside its tensors."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def _describe(tensor: Tensor) -> str:

@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import typing
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -33,9 +34,9 @@ TRACEBACK = "MINILLM_TRACEBACK"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says, and exit."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parser = _parser(words)
+    parser, known = _parser(words)
     try:
-        options = parser.parse_args([_with_underscores(word) for word in words])
+        options = parser.parse_args(_spelled(words, known))
         code = options.verb(options)
     except BrokenPipeError:  # `minillm generate | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,6 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get(TRACEBACK):
             raise
         _fail(_one_line(error))
+    except (MemoryError, RuntimeError) as error:
+        if os.environ.get(TRACEBACK) or not _is_out_of_memory(error):
+            raise
+        _fail(
+            "not enough memory: try a smaller batch_size (with a larger accumulate, if"
+            " the batch should stay the same) or a smaller context_length"
+            if options.verb is train
+            else "not enough memory for this model: try a smaller one"
+        )
     sys.exit(code)
 
 
@@ -77,15 +87,25 @@ def prepare(options: argparse.Namespace) -> int:
             bar.total = progress.total
             bar.update(progress.done - bar.n)
 
-        corpus = data.prepare(
-            options.source,
-            directory,
-            tokenizer=options.tokenizer,
-            val_fraction=options.val_fraction,
-            workers=options.workers,
-            overwrite=options.overwrite,
-            report=report,
-        )
+        if options.dtype or options.source[0].endswith(".bin"):
+            corpus = data.adopt(
+                options.source,
+                directory,
+                tokenizer=options.tokenizer,
+                dtype=options.dtype,
+                overwrite=options.overwrite,
+                report=report,
+            )
+        else:
+            corpus = data.prepare(
+                options.source,
+                directory,
+                tokenizer=options.tokenizer,
+                val_fraction=options.val_fraction,
+                workers=options.workers,
+                overwrite=options.overwrite,
+                report=report,
+            )
     print(
         f"{directory}: {len(corpus.train):,} tokens to train on,"
         f" {len(corpus.val):,} to validate, vocabulary {corpus.vocab_size:,}"
@@ -117,8 +137,11 @@ def train(options: argparse.Namespace) -> int:
 
     def announce() -> None:
         size = f"{costs.num_parameters(plan.model):,} parameters"
-        steps = f"{plan.train.steps:,} steps, writing to {directory}"
-        bar.write(f"{options.preset}: {size}, {steps}", file=sys.stdout)
+        steps = f"{plan.train.steps:,} steps ({plan.train.warmup_steps} of warm-up)"
+        bar.write(
+            f"{options.preset}: {size}, {steps}, writing to {directory}",
+            file=sys.stdout,
+        )
 
     begun = False
 
@@ -192,6 +215,8 @@ def generate(options: argparse.Namespace) -> int:
         top_p=options.top_p,
         min_p=options.min_p,
     )
+    if options.seed is not None and not 0 <= options.seed < 2**32:
+        raise ValueError(f"seed ({options.seed}) must be in [0, 2**32)")
     loaded = _load(options)
     device = next(loaded.model.parameters()).device
     generator = torch.Generator(device)
@@ -274,7 +299,7 @@ def describe(options: argparse.Namespace) -> int:
     ):
         print(f"{name:46}{_bytes(size):>12}")
     print()
-    time = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
+    time = _time(hours * 3600)
     print(
         f"about {time} on {options.on} at {options.utilisation:.0%} of its peak"
         f" ({costs.DEVICES[options.on][1]})"
@@ -286,13 +311,27 @@ def describe(options: argparse.Namespace) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, whose errors are one line."""
+    """argparse, whose errors are one line, and whose values may be ``--``."""
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith("expected one argument"):
+            name = message.split()[1].rstrip(":")
+            message += f"; a value that begins with - is joined to it: {name}=--"
         _fail(message)
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # Until Python 3.12, argparse takes the value of `--stop=--` for a separator.
+        if action.nargs is None and action.option_strings and arg_strings == ["--"]:
+            return self._get_value(action, "--")
+        return super()._get_values(action, arg_strings)
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+
+Options = Mapping[str, argparse.Action]
+"""The options of a verb by name, ``--top_k``."""
+
+
+def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, Options]:
+    """The parser, and the options of the verb that ``words`` ask for."""
     parser = _Parser(
         prog="minillm",
         description="From text to a language model that speaks.",
@@ -300,6 +339,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
+    asked = next((word for word in words if not word.startswith("-")), None)
+    known: Options = {}
     for function, add_arguments in (
         (prepare, _prepare_arguments),
         (train, _train_arguments),
@@ -311,9 +352,10 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         name, line = function.__name__, (function.__doc__ or "").splitlines()[0]
         one = verbs.add_parser(name, help=line, description=line)
         one.set_defaults(verb=function)
-        if name in words:  # a hundred flags cost time; give them to who asks
+        if name == asked:  # a hundred flags cost time; give them to who asks
             add_arguments(one)
-    return parser
+            known = one._option_string_actions
+    return parser, known
 
 
 def _prepare_arguments(one: argparse.ArgumentParser) -> None:
@@ -321,7 +363,7 @@ def _prepare_arguments(one: argparse.ArgumentParser) -> None:
         "source",
         nargs="*",
         help="shakespeare, shakespeare-complete, python-docs, or your own: text"
-        " files, a folder, .jsonl, .parquet, hf:DATASET",
+        " files, a folder, .jsonl, .parquet, hf:DATASET, or nanoGPT's or llm.c's .bin",
     )
     one.add_argument("--out", type=Path, help="folder to write (data/NAME)")
     one.add_argument(
@@ -329,6 +371,9 @@ def _prepare_arguments(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument(
         "--val_fraction", type=float, default=0.1, help="share held out (0.1)"
+    )
+    one.add_argument(
+        "--dtype", help="uint16 or uint32: SOURCE is .bin files of tokens, to copy"
     )
     one.add_argument("--workers", type=int, default=1, help="threads that encode (1)")
     one.add_argument(
@@ -417,7 +462,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         default=RUNS / "llama",
-        help="folder of a run or of a model.safetensors (runs/llama)",
+        help="folder of a run, a checkpoint or an export (runs/llama)",
     )
     parser.add_argument("--which", choices=("best", "last"), default="best")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -463,12 +508,36 @@ def _truth(word: str) -> bool:
     return word == "true"
 
 
-def _with_underscores(word: str) -> str:
-    """Let ``--top-k`` be ``--top_k``; values are left alone."""
-    if not word.startswith("--"):
-        return word
+def _spelled(words: Sequence[str], known: Options) -> list[str]:
+    """Let ``--top-k`` be ``--top_k``, and a value begin with ``-``; change no value.
+
+    A value that looks like an option to argparse is joined to its name. A known option
+    is no value: ``--prompt --seed 3`` has forgotten one.
+    """
+    spelled: list[str] = []
+    left = deque(words)
+    while left:
+        word = left.popleft()
+        if word == "--":  # nothing after it is an option
+            return [*spelled, word, *left]
+        name, equals, value = _split_option(word)
+        matches = [name] if name in known else [n for n in known if n.startswith(name)]
+        if not word.startswith("--") or len(matches) != 1:
+            spelled.append(word)
+            continue
+        spelled.append(name + equals + value)
+        if equals or known[matches[0]].nargs == 0 or not left:
+            continue
+        if left[0].startswith("-") and _split_option(left[0])[0] not in known:
+            spelled[-1] += "=" + left.popleft()
+    return spelled
+
+
+def _split_option(word: str) -> tuple[str, str, str]:
     name, equals, value = word.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value
+    if name.startswith("--"):
+        name = "--" + name[2:].replace("-", "_")
+    return name, equals, value
 
 
 # ------------------------------------------------------------------ helpers
@@ -481,6 +550,13 @@ def _plan(options: argparse.Namespace) -> RunConfig:
         section, dot, key = name.partition(".")
         if dot and value is not None:
             changes.setdefault(section, {})[key] = value
+    given = changes.get("train", {})
+    if "steps" in given and "warmup_steps" not in given:
+        # What the person asked for is short, and the preset's warm-up gives way.
+        preset_train = config.preset_values(options.preset).get("train", {})
+        warmup = preset_train.get("warmup_steps", TrainConfig.warmup_steps)
+        if isinstance(warmup, int) and warmup >= given["steps"] > 0:
+            given["warmup_steps"] = given["steps"] - 1
     if options.data is not None:
         changes["data"] = {"directory": options.data.as_posix()}
     return config.preset(options.preset, changes=changes)
@@ -492,26 +568,32 @@ def _with_assumed_vocabulary(
     """Describe needs a vocabulary: the prepared corpus's, else a guess it admits."""
     from minillm.files import read_json
 
-    try:
-        size = int(read_json(plan.data.directory / "meta.json")["vocab_size"])
-        note = f" (vocabulary of {plan.data.directory})"
-    except (ValueError, KeyError, TypeError):
-        size, note = 65, " (no corpus prepared: 65 characters assumed)"
+    size, note = 65, " (no corpus prepared: 65 characters assumed)"
+    path = plan.data.directory / "meta.json"
+    if path.is_file():
+        try:
+            size = int(read_json(path)["vocab_size"])
+            note = f" (vocabulary of {plan.data.directory})"
+        except (ValueError, KeyError, TypeError):
+            note = f" ({path} is damaged: 65 characters assumed)"
     model = dataclasses.replace(plan.model, vocab_size=size)
     return dataclasses.replace(plan, model=model), note
 
 
 def _load(options: argparse.Namespace) -> "Checkpoint":
-    from minillm import checkpoint
+    from minillm import checkpoint, huggingface
     from minillm.precision import pick_device
 
     device = pick_device(options.device)
+    if huggingface.is_huggingface(options.run):
+        return huggingface.load(options.run, str(device))
     return checkpoint.load(options.run, str(device), options.which)
 
 
 def _corpus_folder(sources: Sequence[str]) -> Path:
     """data/NAME, after the first source; ``shakespeare`` gives the default corpus."""
-    name = Path(sources[0].removeprefix("hf:")).stem
+    path = Path(sources[0].removeprefix("hf:"))
+    name = path.resolve().parent.name if path.suffix == ".bin" else path.stem
     return DATA.parent / (name or "corpus")
 
 
@@ -571,11 +653,27 @@ def _bytes(number: int) -> str:
     return f"{number} B"
 
 
+def _time(seconds: float) -> str:
+    for length, unit in ((3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.2g} s"
+
+
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror}"
     return " ".join(str(error).split())
+
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""What PyTorch says; on a CPU it has no class of its own for it."""
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(w in said for w in OUT_OF_MEMORY)
 
 
 def _say(line: str) -> None:

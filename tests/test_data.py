@@ -456,17 +456,88 @@ def test_a_document_stays_on_its_side(documents, tmp_path):
     assert not held_out[0] & trained
 
 
-def test_few_documents_are_split_too(tmp_path):
-    """Of three files, a tenth by hash is mostly none."""
-    for i in range(3):
-        folder = tmp_path / f"in{i}"
-        folder.mkdir()
-        for j in range(3):
-            (folder / f"{j}.txt").write_text(f"text {i} {j} and so on")
-        corpus = prepare(folder, tmp_path / f"out{i}")
-        counts = [corpus.meta["files"][f"{s}.idx"]["documents"] for s in data.SPLITS]
-        assert sum(counts) == 3
-        assert min(counts) >= 1
+@pytest.mark.parametrize("tokenizer", ["chars", "bytes", "bpe:270"])
+def test_a_single_document_is_split_like_a_text(tokenizer, tmp_path):
+    """By its hash, all of it was held out, and `prepare FOLDER` gave bad advice."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.txt").write_text(LINES)
+    (folder / "b.txt").write_text("")
+    (tmp_path / "one.jsonl").write_text(json.dumps({"text": LINES}))
+    sources = [folder / "a.txt", folder, tmp_path / "one.jsonl"]
+    made = [
+        prepare(source, tmp_path / f"out{i}", tokenizer=tokenizer)
+        for i, source in enumerate(sources)
+    ]
+    assert {corpus.hash for corpus in made} == {made[0].hash}
+    for corpus in made:
+        assert {path.name for path in corpus.directory.iterdir()} == {
+            *("meta.json", "tokenizer.json", "train.bin", "val.bin")
+        }
+        assert corpus.meta["split"] == data.TAIL
+        assert text_of(corpus) == LINES
+
+
+@pytest.mark.parametrize("tokenizer", ["chars", "bytes", "bpe:270"])
+@pytest.mark.parametrize("count", [2, 5, 19])
+def test_of_few_documents_each_has_its_tail_held_out(count, tokenizer, tmp_path):
+    """Of two files, whole ones by hash held out two fifths where a tenth was asked."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    texts = [f"{i} " + LINES[: 300 + 1700 * (i % 7)] + "é" * i for i in range(count)]
+    for i, text in enumerate(texts):
+        (folder / f"{i:02}.txt").write_text(text)
+    corpus = prepare(folder, tmp_path / "out", tokenizer=tokenizer)
+    assert corpus.meta["split"] == data.TAILS
+    end = "\n" if tokenizer == "chars" else "<|endoftext|>"
+    heads, tails = (
+        [corpus.tokenizer.decode(ids) for ids in read_documents(corpus, split)]
+        for split in (corpus.train, corpus.val)
+    )
+    for text, head, tail in zip(texts, heads, tails, strict=True):
+        assert head.endswith(end)
+        assert tail.endswith(end)
+        assert head[: -len(end)] + tail[: -len(end)] == text
+        share = len(tail[: -len(end)].encode()) / len(text.encode())
+        assert share == pytest.approx(0.1, abs=0.04)
+    whole = sum(len(text.encode()) for text in texts)
+    assert corpus.val.num_bytes / whole == pytest.approx(0.1, abs=0.03)
+    verify(corpus.directory)
+
+
+@pytest.mark.parametrize(
+    ("count", "val_fraction", "rule"),
+    [
+        (1, 0.1, data.TAIL),
+        (2, 0.1, data.TAILS),
+        (19, 0.1, data.TAILS),
+        (20, 0.1, data.HASHES),
+        (3, 0.5, data.TAILS),
+        (4, 0.5, data.HASHES),
+        (19, 0.9, data.TAILS),  # else chance may leave nothing to train on
+    ],
+)
+def test_the_manifest_says_how_the_documents_were_split(
+    count, val_fraction, rule, tmp_path
+):
+    """Two corpora of one source differ, and nothing says why."""
+    path = tmp_path / "own.jsonl"
+    lines = [json.dumps({"text": f"document {i} and so on"}) for i in range(count)]
+    path.write_text("\n".join([*lines, json.dumps({"text": ""})]))
+    corpus = prepare(path, tmp_path / "out", val_fraction=val_fraction)
+    assert corpus.meta["split"] == rule
+
+
+def test_a_corpus_that_was_split_by_another_rule_is_another(tmp_path):
+    """A folder prepared before the rule changed passed for what is asked now."""
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(json.dumps({"text": f"text {i} " * 9}) for i in range(3)))
+    corpus = prepare(path, tmp_path / "out")
+    files.write_json(
+        corpus.directory / "meta.json", {**corpus.meta, "split": data.HASHES}
+    )
+    with pytest.raises(ValueError, match="holds another corpus already"):
+        prepare(path, tmp_path / "out")
 
 
 @pytest.mark.parametrize("tokenizer", ["chars", "bpe:300"])
@@ -478,7 +549,9 @@ def test_the_number_of_workers_changes_no_byte(tokenizer, tmp_path, monkeypatch)
     for i in range(7):
         (sources / f"{i}.txt").write_text(LINES[: 211 * i * i + 5])
     (tmp_path / "one.txt").write_text(LINES)
-    for source in (sources, tmp_path / "one.txt"):
+    many = [json.dumps({"text": LINES[i * i : i * 90]}) for i in range(60)]
+    (tmp_path / "many.jsonl").write_text("\n".join(many))
+    for source in (sources, tmp_path / "one.txt", tmp_path / "many.jsonl"):
         made = []
         for workers in (1, 2, 5):
             out = tmp_path / f"{source.stem}{workers}"
@@ -487,13 +560,15 @@ def test_the_number_of_workers_changes_no_byte(tokenizer, tmp_path, monkeypatch)
         assert made[0] == made[1] == made[2]
 
 
-def test_preparing_needs_memory_for_some_pieces_only(tmp_path, monkeypatch):
+@pytest.mark.parametrize("num_files", [1, 2])
+def test_preparing_needs_memory_for_some_pieces_only(num_files, tmp_path, monkeypatch):
     """A text read whole, or encoded whole by threads that outrun the disk."""
     monkeypatch.setattr(corpora, "PIECE_LENGTH", 10_000)
-    path = tmp_path / "own.txt"
-    path.write_text(LINES * 400)  # 5 MB, and 500 pieces
+    paths = [tmp_path / f"{i}.txt" for i in range(num_files)]
+    for path in paths:
+        path.write_text(LINES * (400 // num_files))  # 5 MB, and 500 pieces
     tracemalloc.start()
-    prepare(path, tmp_path / "c", tokenizer="bytes", workers=2)
+    prepare(paths, tmp_path / "c", tokenizer="bytes", workers=2)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2_000_000
@@ -513,6 +588,69 @@ def test_progress_is_reported_and_reaches_the_end(tmp_path):
         {p.done for p in seen if p.stage == "read"}
     )
     assert seen[-1] == data.Progress("encode", len(LINES), len(LINES))
+
+
+# Tokens of other programs
+
+
+def shard(path: Path, tokens: list[int]) -> None:
+    header = np.zeros(256, dtype="<i4")
+    header[:3] = 20240520, 1, len(tokens)
+    path.write_bytes(header.tobytes() + np.array(tokens, "<u2").tobytes())
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+def test_bare_token_files_become_a_corpus(dtype, tmp_path, monkeypatch):
+    """nanoGPT's files could be read in Python, but not trained on."""
+    monkeypatch.setattr(corpora, "PIECE_LENGTH", 100)
+    folder = tmp_path / "nano"
+    folder.mkdir()
+    known = ByteTokenizer()
+    texts = {"train": LINES + "é", "val": LINES[:99]}
+    for split, text in texts.items():
+        ids = [*known.encode(text), known.end_of_text]
+        np.array(ids).astype(dtype).tofile(folder / f"{split}.bin")
+    with pytest.raises(ValueError, match=r"minillm prepare .*nano --tokenizer gpt2"):
+        Corpus(folder)
+    seen: list[data.Progress] = []
+    corpus = data.adopt(
+        [folder], tmp_path / "c", tokenizer="bytes", dtype=dtype, report=seen.append
+    )
+    verify(corpus.directory)
+    assert corpus.meta["dtype"] == "uint16"
+    for split, text in zip((corpus.train, corpus.val), texts.values(), strict=True):
+        assert known.decode(split.tokens) == text + "<|endoftext|>"
+        assert split.num_bytes == len(text.encode())
+    assert seen[-1].done == seen[-1].total
+
+
+def test_shards_are_joined_in_their_order(tmp_path):
+    """Headers read as tokens, or the validation shard trained on."""
+    shard(tmp_path / "web_train_000002.bin", [7, 8])
+    shard(tmp_path / "web_val_000000.bin", [1, 2, 3])
+    shard(tmp_path / "web_train_000001.bin", [4, 5, 6])
+    corpus = data.adopt([tmp_path], tmp_path / "c", tokenizer="bytes")
+    assert corpus.train.tokens.tolist() == [4, 5, 6, 7, 8]
+    assert corpus.val.tokens.tolist() == [1, 2, 3]
+
+
+def test_token_files_that_do_not_fit_are_refused(tmp_path):
+    """Two tokens read as one, or the ids of another vocabulary, train to nonsense."""
+    shard(tmp_path / "a_val.bin", [1, 2, 3])
+    shard(tmp_path / "carnival.bin", [4, 257, 6])
+    val, train = tmp_path / "a_val.bin", tmp_path / "carnival.bin"
+    np.arange(9, dtype="<u2").tofile(tmp_path / "bare.bin")
+    for paths, options, rule in (
+        ([val, train], {"tokenizer": "bytes"}, r"holds token 257, .* below vocab_size"),
+        ([val, train], {"tokenizer": "chars"}, r"\('chars'\) must be gpt2 or bytes"),
+        ([val], {"tokenizer": "bytes"}, "train would be empty"),
+        ([train], {"tokenizer": "bytes"}, "val would be empty"),
+        ([val, tmp_path / "bare.bin"], {"tokenizer": "bytes"}, "dtype must be given"),
+        ([tmp_path / "no.bin"], {"tokenizer": "bytes"}, "does not exist"),
+    ):
+        with pytest.raises(ValueError, match=rule):
+            data.adopt(paths, tmp_path / "c", **options)
+        assert not (tmp_path / "c").exists()
 
 
 # The folder
@@ -596,7 +734,7 @@ def test_what_goes_wrong_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left on device") as error:
         prepare(path, tmp_path / "c")
     assert str(tmp_path / "c") in str(error.value)
-    assert {p.name for p in tmp_path.iterdir()} <= {"own.txt", ".c.lock"}
+    assert {p.name for p in tmp_path.iterdir()} == {"own.txt"}
 
 
 def test_a_source_that_changes_under_our_hands_is_refused(tmp_path, monkeypatch):
@@ -631,6 +769,7 @@ def test_two_at_once_make_one_corpus(tmp_path):
         thread.join()
     assert len({corpus.hash for corpus in made}) == 1
     assert len(made) == 4
+    assert {p.name for p in tmp_path.iterdir()} == {"own.txt", "c"}
 
 
 def test_waiting_for_another_process_ends_with_a_sentence(tmp_path, monkeypatch):

@@ -1,6 +1,9 @@
 """Files are whole or not there."""
 
+import errno
 import os
+import threading
+import time
 
 import pytest
 from filelock import Timeout
@@ -21,6 +24,66 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "choose a folder that you may write to"),
+        (errno.EROFS, "choose a folder that you may write to"),
+        (errno.EEXIST, "a file is where a folder should be"),
+    ],
+)
+def test_what_cannot_be_written_is_named_as_the_user_knows_it(
+    tmp_path, monkeypatch, number, advice
+):
+    """`.x.0f3a91c2.tmp: No space left on device` names a file that nobody made."""
+
+    def refuse(descriptor):
+        raise OSError(number, os.strerror(number), "some/.x.0f3a91c2.tmp")
+
+    def fill_a_folder():
+        with files.new_folder(tmp_path / "x") as folder:
+            files.write_atomically(folder / "a.json", b"a")
+
+    def fill_it_by_hand():
+        with files.new_folder(tmp_path / "x") as folder, (folder / "a").open("w"):
+            raise OSError(number, os.strerror(number), str(folder / "a"))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    for fails in (
+        lambda: files.write_atomically(tmp_path / "x", b"a"),
+        fill_a_folder,
+        fill_it_by_hand,
+    ):
+        with pytest.raises(OSError, match=advice) as error:
+            fails()
+        assert error.value.filename == str(tmp_path / "x")
+        assert error.value.errno == number
+        assert error.value.strerror.count(advice) == 1
+        assert ".tmp" not in str(error.value)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_block_cannot_read_keeps_its_own_name(tmp_path):
+    """An unreadable source was told as a folder that cannot be written."""
+
+    def read():
+        with files.new_folder(tmp_path / "x"):
+            (tmp_path / "none").read_text()
+
+    with pytest.raises(FileNotFoundError) as error:
+        read()
+    assert error.value.filename == str(tmp_path / "none")
+
+
+def test_a_file_in_the_way_of_a_folder_is_said(tmp_path):
+    """ "Not a directory", of a folder that is not there."""
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "x", tmp_path / "file" / "x" / "y"):
+        with pytest.raises(OSError, match="a file is where a folder should be"):
+            files.write_atomically(path, b"a")
 
 
 def test_a_folder_appears_only_when_its_block_succeeds(tmp_path):
@@ -81,6 +144,27 @@ def test_a_lock_that_cannot_be_made_says_so_at_once(tmp_path):
         second = files.lock_file(tmp_path / ".lock")
         with pytest.raises(Timeout):
             second.acquire(timeout=0)
+
+
+def test_only_one_at_a_time_and_no_lock_stays_behind(tmp_path):
+    """A lock removed by its holder let the one who waited and a newcomer in at once."""
+    inside, most = [], []
+
+    def work():
+        for _ in range(40):
+            with files.only_process(tmp_path / ".lock", seconds=60):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.001)
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 160
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_json_file_is_named(tmp_path):

@@ -35,6 +35,8 @@ from minillm.huggingface import (
     export,
     from_huggingface,
     interleaved_to_split_half,
+    is_huggingface,
+    load,
     split_half_to_interleaved,
     to_huggingface,
 )
@@ -124,6 +126,7 @@ def test_an_exported_folder_is_whole_and_everyone_may_read_it(tmp_path: Path) ->
     assert sorted(os.listdir(out)) == [
         "config.json",
         "generation_config.json",
+        "minillm_tokenizer.json",
         "model.safetensors",
         "tokenizer.json",
         "tokenizer_config.json",
@@ -137,6 +140,40 @@ def test_an_exported_folder_is_whole_and_everyone_may_read_it(tmp_path: Path) ->
         assert "lm_head.weight" not in set(weights.keys())  # tied: stored once
     with pytest.raises(ValueError, match="exists already"):
         export(small_model("llama", 257), ByteTokenizer(), out)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rung", ["gpt2", "llama"])
+def test_our_own_export_comes_back_with_its_tokenizer(
+    rung: str, tmp_path: Path
+) -> None:
+    """A model that was exported could be opened by everyone but minillm."""
+    model, tokenizer = small_model(rung, 257), ByteTokenizer()
+    export(model, tokenizer, tmp_path / "out")
+    assert is_huggingface(tmp_path / "out")
+    assert not is_huggingface(tmp_path)
+    loaded = load(tmp_path / "out")
+    assert loaded.tokenizer.hash == tokenizer.hash
+    assert loaded.config.model == loaded.model.config == model.config
+    assert not loaded.model.training
+    tokens = random_tokens(model.config)
+    assert torch.equal(loaded.model(tokens), model.eval()(tokens))
+
+
+def test_an_export_without_its_tokenizer_or_with_another_cannot_speak(
+    tmp_path: Path,
+) -> None:
+    """Ids that mean other text come out as nonsense, and the model is blamed."""
+    tokenizer = CharTokenizer("abcde")
+    export(small_model("llama", 5), tokenizer, tmp_path / "out")
+    path = tmp_path / "out" / "minillm_tokenizer.json"
+    for other in ("abcdf", "abcdef"):
+        CharTokenizer(other).save(path)
+        with pytest.raises(ValueError, match=r"must be the tokenizer that the model"):
+            load(tmp_path / "out")
+    path.unlink()
+    with pytest.raises(ValueError, match=r"out holds no minillm_tokenizer\.json"):
+        load(tmp_path / "out")
 
 
 def test_a_failed_export_leaves_nothing(

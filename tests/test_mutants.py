@@ -6,11 +6,15 @@ from collections import Counter
 import pytest
 from mutants import run
 
-SAMPLE = [
-    mutant
-    for mutant in run.KNOWN
-    if mutant.file in ("cache.py", "optim.py") and "room for all" not in mutant.why
-]
+QUICK = (
+    "attention is not causal in training",
+    "the cache's counter is off by one",
+    "temperature inverted",
+    "targets are not shifted",
+    "weight decay on norms and biases",
+)
+"""Bugs of five rooms that are noticed within seconds."""
+SAMPLE = [mutant for mutant in run.KNOWN if mutant.why in QUICK]
 
 
 @pytest.mark.parametrize("mutant", run.MUTANTS, ids=lambda m: f"{m.file}: {m.why}")
@@ -23,6 +27,7 @@ def test_every_mutant_can_still_be_planted(mutant, tmp_path):
 
 
 def test_there_are_enough_and_no_two_are_alike():
+    assert len(SAMPLE) == len(QUICK)
     assert len(run.MUTANTS) >= 40
     assert len(run.BLIND) >= len(run.MUTANTS) / 2 - 1
     assert max(Counter((m.file, m.old, m.new) for m in run.MUTANTS).values()) == 1

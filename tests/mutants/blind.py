@@ -250,7 +250,7 @@ BLIND = (
     ),
     Mutant(
         file="data.py",
-        old='if existing.meta["request"] == request and made_from == sha256:',
+        old='if existing.meta["request"] == request and made_from == asked:',
         new='if existing.meta["request"] == request:',
         why="A folder made from another text is returned as if it were the one asked"
         " for.",
