@@ -131,13 +131,16 @@ def curves(
         if levels:
             ax.margins(y=0.1)
         ax.set(xlabel=xlabel, ylabel=ylabel)
+        every = sorted({place for places, _ in series.values() for place in places})
         if log_x:
             ax.set_xscale("log")
+            if len(every) <= 10:  # few enough to name each, in place of powers of ten
+                ax.set_xticks(every, [f"{place:,g}" for place in every], minor=False)
+                ax.minorticks_off()
+        else:
+            ax.set_xlim(every[0], every[-1])
         if log_y:
             ax.set_yscale("log")
-        if not log_x:
-            every = [place for places, _ in series.values() for place in places]
-            ax.set_xlim(min(every), max(every))
         if levels:  # their names need the room inside
             ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         else:

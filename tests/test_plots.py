@@ -85,6 +85,15 @@ def test_two_neighbouring_curves_differ_in_more_than_colour(axes):
     assert all(a != b for a, b in pairwise(looks))
 
 
+def test_few_places_on_a_logarithmic_axis_are_named_each(axes):
+    """Powers of ten say little where the places are 64 and 4,096."""
+    plots.curves({"a": ([64, 4096], [1, 2]), "b": ([64, 512], [1, 2])}, log_x=True)
+    axes().get_figure().canvas.draw()
+    names = [label.get_text() for label in axes().get_xticklabels()]
+    assert names == ["64", "512", "4,096"]
+    assert len(axes().get_xticks(minor=True)) == 0
+
+
 def test_logarithmic_axes_are_used_when_asked_for(axes):
     plots.curves({"a": ([1, 10], [1, 10])}, log_x=True, log_y=True, marker="o")
     assert (axes().get_xscale(), axes().get_yscale()) == ("log", "log")
