@@ -33,7 +33,7 @@ EXCEPTIONS = {
     # it also introduces PyTorch, to readers who have never seen it
     "01-bigram": {"open_words": (1800, 3250), "folded_words": (0, 900)},
     # it builds a whole Transformer, for readers who have never seen a part of one
-    "02-gpt": {"open_words": (1800, 3400)},
+    "02-gpt": {"open_words": (1800, 3500)},
     # it holds a laboratory of its own: six ways to read beyond the training length
     "04-rope": {"open_words": (1800, 3000)},
     # its verdict takes a short race and a long one, which disagree
