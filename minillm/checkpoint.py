@@ -1,8 +1,7 @@
 """What is kept? A model ready to speak, and all that training needs to go on.
 
     checkpoints/step-00000500/
-      model.safetensors     parameters, under the model's own names; and as a note
-                            the hash of the tokenizer they were trained with
+      model.safetensors     parameters, under their names, and the tokenizer's hash
       config.json           the whole run, readable without PyTorch
       tokenizer.json        so that a checkpoint never needs its corpus
       trainer.safetensors   the optimisers' state, by parameter name

@@ -19,7 +19,7 @@ def corpus():
     [
         ([-0.5, -0.4, -0.6, -0.5, -0.5], "-0.500 ± 0.088, lower"),
         ([0.5, 0.4, 0.6, 0.5, 0.5], "+0.500 ± 0.088, higher"),
-        ([0.5, -0.4, 0.6, -0.5, 0.0], "+0.040 ± 0.634, not significant"),
+        ([0.5, -0.4, 0.6, -0.5, 0.0], "+0.040 ± 0.624, not significant"),
     ],
 )
 def test_a_difference_is_called_what_its_interval_says(differences, said):
