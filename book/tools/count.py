@@ -25,8 +25,10 @@ LIMITS = {
     "median_lines": (0, 8),
     "longest_lines": (0, 30),
     "longest_columns": (0, 75),
-    "figures": (4, 20),
+    "figures": (4, 20),  # and one for every eight cells
 }
+
+CELLS_PER_FIGURE = 8
 
 # what a single chapter may hold instead, by its file's stem
 EXCEPTIONS = {
@@ -74,6 +76,11 @@ class Count:
             value = getattr(self, name)
             if not least <= value <= most:
                 yield f"{name} ({value}) must be between {least} and {most}"
+        if self.cells > CELLS_PER_FIGURE * self.figures:
+            yield (
+                f"figures ({self.figures}) must be at least one for every"
+                f" {CELLS_PER_FIGURE} cells ({self.cells})"
+            )
 
 
 def without_code(text: str) -> str:

@@ -67,18 +67,20 @@ def test_the_shared_first_cell_is_not_held_against_a_chapter():
 
 def test_each_limit_is_checked_at_both_ends():
     """A limit that is never reported is no limit."""
-    good = Count(50, 30, 2000, 500, 8, 30, 75, 4, 20)
+    good = Count(56, 30, 2000, 500, 8, 30, 75, 7, 20)
     assert list(good.problems()) == []
-    bad = replace(good, cells=61, open_words=1799, longest_columns=76)
+    bad = replace(good, cells=61, open_words=1799, longest_columns=76, figures=8)
     assert [line.split()[0] for line in bad.problems()] == [
         "cells",
         "open_words",
         "longest_columns",
     ]
+    few = replace(good, figures=6)
+    assert [line.split()[0] for line in few.problems()] == ["figures"]
 
 
 def test_an_exception_holds_for_its_own_chapter_only():
     """A limit that is raised for one chapter, and so for all, is raised unseen."""
-    long = Count(50, 30, 3100, 500, 8, 30, 75, 4, 20)
+    long = Count(50, 30, 3100, 500, 8, 30, 75, 7, 20)
     assert list(long.problems("01-bigram")) == []
     assert [line.split()[0] for line in long.problems("03-rmsnorm")] == ["open_words"]
