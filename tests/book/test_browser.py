@@ -99,6 +99,13 @@ def test_formulas_are_set_from_the_books_own_files(book, page):
     assert "\\ln" not in page.locator("main").inner_text()
 
 
+def test_the_tables_of_the_ledger_are_tables(book, page):
+    """Plain CommonMark has none: the page then shows bars and dashes."""
+    page.goto((book / "book" / "claims.html").as_uri())
+    assert page.locator("main table").count() >= 8
+    assert "--:" not in page.locator("main").inner_text()
+
+
 def test_search_finds_a_page_without_a_server(book, page):
     """Search that fetches its excerpts fails from file://, and says so in red."""
     page.goto((book / "search.html").as_uri() + "?q=temperature")
