@@ -89,8 +89,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         f" PyTorch {one['torch'].partition('+')[0]}), seed {one['seed']}, on the nine"
         " plays, over the whole validation split. CPU seconds count everything, start"
         " and evaluation included, and are longer where cores are shared with other"
-        " work, as they were here. One seed and one learning rate for all: a price"
-        " list. What each idea is worth is measured in its chapter.",
+        " work. One seed and one learning rate for all: a price list. What each idea is"
+        " worth is measured in its chapter.",
         "",
     ]
     return "\n".join(lines)
