@@ -9,7 +9,8 @@ As many runs as fit on the cores go side by side. On one thread each, other work
 machine hardly moves their CPU seconds; more threads would wait for each other busily.
 
 Results go to ``results/ladder.json``, as they come; a rung whose configuration has not
-changed is not run again. The table of the README is made from them.
+changed is not run again. The table of the README and the drawing on the book's first
+page are made from them.
 """
 
 import json
@@ -24,6 +25,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import climb
 from minillm import config, costs
 from minillm.config import LADDER, fingerprint, preset
 from minillm.data import Corpus
@@ -32,6 +34,7 @@ from minillm.files import read_json, write_atomically, write_json
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results" / "ladder.json"
 README = ROOT / "README.md"
+DRAWING = ROOT / "book" / "_static" / "ladder.svg"
 BEGIN, END = "<!-- ladder:begin -->\n", "<!-- ladder:end -->\n"
 
 
@@ -97,7 +100,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main(threads: int) -> None:
-    """Measure what is not measured yet, and write the table into the README."""
+    """Measure what is not measured yet, and write the table and the drawing."""
     corpus = Corpus(ROOT / config.DataConfig().directory)
     stored = read_json(RESULTS)["rows"] if RESULTS.exists() else []
     known = {row["fingerprint"]: row for row in stored}
@@ -118,3 +121,4 @@ def main(threads: int) -> None:
     after = rest.split(END)[1]
     new = before + BEGIN + "\n" + table(rows) + "\n" + END + after
     write_atomically(README, new.encode())
+    write_atomically(DRAWING, climb.draw(rows).encode())
