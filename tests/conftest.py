@@ -26,6 +26,7 @@ from models import RUNGS, random_model, random_tokens, small_config
 from torch import Tensor
 
 from minillm.config import ModelConfig
+from minillm.data import Corpus
 from minillm.model import Transformer
 
 torch.set_num_threads(1)
@@ -54,3 +55,12 @@ def model(config: ModelConfig) -> Transformer:
 @pytest.fixture
 def tokens(config: ModelConfig) -> Tensor:
     return random_tokens(config)
+
+
+@pytest.fixture(scope="session")
+def shakespeare() -> Corpus:
+    """The course's text, where it is prepared, as ``make test`` sees to."""
+    folder = Path(__file__).parents[1] / "data" / "shakespeare"
+    if not (folder / "meta.json").is_file():
+        pytest.skip("the text is not prepared: run `make data`")
+    return Corpus(folder)

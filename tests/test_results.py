@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from book.experiments import ablation
-from minillm.data import Corpus
 
 BOOK = Path(ablation.HERE).parent
 STARTED = [claim for claim in ablation.CLAIMS if ablation.read(claim)]
@@ -22,25 +21,17 @@ def quoted():
     return [c for c in ablation.CLAIMS if f"experiments/{c}/results.csv" in text]
 
 
-@pytest.fixture(scope="module")
-def corpus():
-    folder = ablation.ROOT / "data" / "shakespeare"
-    if not (folder / "meta.json").is_file():
-        pytest.skip("the text is not prepared: run `make data`")
-    return Corpus(folder)
-
-
 def run_of(claim, row):
     rate, seed = float(row["learning_rate"]), int(row["seed"])
     return ablation.Run(claim, row["arm"], row["stage"], rate, seed)
 
 
 @pytest.mark.parametrize("claim", STARTED)
-def test_every_row_belongs_to_an_arm_as_it_is_now(claim, corpus):
+def test_every_row_belongs_to_an_arm_as_it_is_now(claim, shakespeare):
     """A changed arm, preset or corpus makes its rows stale, and chapters quote them."""
     for row in ablation.read(claim):
         assert row["arm"] in ablation.arms(claim)
-        assert row["fingerprint"] == ablation.mark(run_of(claim, row), corpus), row
+        assert row["fingerprint"] == ablation.mark(run_of(claim, row), shakespeare), row
 
 
 @pytest.mark.parametrize("claim", STARTED)
@@ -51,11 +42,11 @@ def test_every_row_says_which_code_made_it(claim):
 
 
 @pytest.mark.parametrize("claim", quoted())
-def test_a_quoted_claim_is_complete_and_paired(claim, corpus):
+def test_a_quoted_claim_is_complete_and_paired(claim, shakespeare):
     rows = [row for row in ablation.read(claim) if row["stage"] == "final"]
     for arm in ablation.arms(claim):
         run = ablation.Run(claim, arm, "final", 0.004, 0)
-        last = ablation.configuration(run, corpus).train.steps
+        last = ablation.configuration(run, shakespeare).train.steps
         steps = {*map(str, ablation.MEASURED), str(last)}
         mine = [row for row in rows if row["arm"] == arm]
         assert len({row["learning_rate"] for row in mine}) == 1
@@ -66,7 +57,7 @@ def test_a_quoted_claim_is_complete_and_paired(claim, corpus):
 
 
 @pytest.mark.parametrize("claim", quoted())
-def test_each_chosen_rate_is_the_best_of_its_grid_and_lies_inside(claim, corpus):
+def test_each_chosen_rate_is_the_best_of_its_grid_and_lies_inside(claim, shakespeare):
     """A best rate at an edge says that the grid was too small."""
     rows = ablation.read(claim)
     for arm in ablation.arms(claim):
@@ -75,7 +66,7 @@ def test_each_chosen_rate_is_the_best_of_its_grid_and_lies_inside(claim, corpus)
         tune = [row for row in mine if row["stage"] == "tune"]
         assert {row["seed"] for row in tune} == set(map(str, ablation.TUNING_SEEDS))
         grid = sorted({float(row["learning_rate"]) for row in tune})
-        assert ablation.tuned(claim, arm, corpus, grid) == float(chosen)
+        assert ablation.tuned(claim, arm, shakespeare, grid) == float(chosen)
         assert grid[0] < float(chosen) < grid[-1]
 
 
@@ -86,5 +77,5 @@ def test_seeds_that_tuned_are_not_reported():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("claim", quoted())
-def test_the_first_steps_of_a_run_come_out_again(claim, corpus):
-    assert ablation.check(claim, corpus)
+def test_the_first_steps_of_a_run_come_out_again(claim, shakespeare):
+    assert ablation.check(claim, shakespeare)

@@ -21,7 +21,7 @@ from book.experiments.parts import (
 )
 from book.experiments.rope import lengths
 from minillm.config import ModelConfig
-from minillm.data import Corpus, TokenFile
+from minillm.data import TokenFile
 from minillm.evaluate import evaluate
 from minillm.model import Transformer
 
@@ -238,19 +238,12 @@ def test_without_final_runs_the_program_says_what_to_do(monkeypatch, capsys):
 ROWS = lengths.read()
 
 
-@pytest.fixture(scope="module")
-def corpus():
-    folder = ablation.ROOT / "data" / "shakespeare"
-    if not (folder / "meta.json").is_file():
-        pytest.skip("the text is not prepared: run `make data`")
-    return Corpus(folder)
-
-
 @pytest.mark.skipif(not ROWS, reason="lengths.csv has not been made")
-def test_every_row_belongs_to_a_final_run_and_all_are_there(corpus):
+def test_every_row_belongs_to_a_final_run_and_all_are_there(shakespeare):
     """A row of a model that was trained anew since is stale."""
     runs = {
-        (r.arm, str(r.seed)): ablation.mark(r, corpus) for r in lengths.final_runs()
+        (r.arm, str(r.seed)): ablation.mark(r, shakespeare)
+        for r in lengths.final_runs()
     }
     for row in ROWS:
         assert row["fingerprint"] == runs[row["arm"], row["seed"]]

@@ -3,15 +3,6 @@
 import pytest
 
 from book.experiments import ablation, clock, ledger
-from minillm.data import Corpus
-
-
-@pytest.fixture(scope="module")
-def corpus():
-    folder = ablation.ROOT / "data" / "shakespeare"
-    if not (folder / "meta.json").is_file():
-        pytest.skip("the text is not prepared: run `make data`")
-    return Corpus(folder)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +27,9 @@ def cells(table):
     ]
 
 
-def test_a_table_has_its_baseline_first_and_a_difference_for_every_other_arm(corpus):
+def test_a_table_has_its_baseline_first_and_a_difference_for_every_other_arm(
+    shakespeare,
+):
     head, _, first, *others = cells(ledger.losses("rope"))
     assert head[0] == "arm"
     assert head[-1] == "minus `learned`"
@@ -63,9 +56,11 @@ def test_every_claim_has_a_baseline_that_is_one_of_its_arms():
         assert baseline in ablation.arms(claim)
 
 
-def test_the_clock_gives_a_ratio_a_round_and_one_for_the_baseline(corpus, monkeypatch):
+def test_the_clock_gives_a_ratio_a_round_and_one_for_the_baseline(
+    shakespeare, monkeypatch
+):
     monkeypatch.setattr(clock, "WARM", 1)
-    found = clock.ratios("rmsnorm", corpus, rounds=2)
+    found = clock.ratios("rmsnorm", shakespeare, rounds=2)
     assert set(found) == {"layernorm", "rmsnorm"}  # and not the longer run of the first
     assert found["layernorm"] == [1.0, 1.0]
     assert all(0.1 < ratio < 10 for ratio in found["rmsnorm"])

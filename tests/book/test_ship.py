@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from minillm import checkpoint
-from minillm.data import Corpus
 from minillm.evaluate import next_token_loss
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,12 +19,8 @@ def shipped():
 
 
 @pytest.fixture(scope="module")
-def held_out(shipped):
-    folder = ROOT / "data" / "shakespeare"
-    if not (folder / "meta.json").is_file():
-        pytest.skip("the text is not prepared: run `make data`")
-    corpus = Corpus(folder)
-    text = corpus.tokenizer.decode(corpus.val.tokens.tolist())
+def held_out(shipped, shakespeare):
+    text = shakespeare.tokenizer.decode(shakespeare.val.tokens.tolist())
     return torch.tensor(shipped.tokenizer.encode(text))
 
 
