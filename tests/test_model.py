@@ -27,6 +27,7 @@ from models import (
     small_config,
 )
 from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from minillm.cache import KVCache
 from minillm.config import ModelConfig
@@ -364,6 +365,16 @@ def test_rmsnorm_squares_in_a_wide_format(dtype: torch.dtype) -> None:
     rounding = 2 * torch.finfo(dtype).eps
     torch.testing.assert_close(y.double(), exact, atol=0, rtol=max(rounding, 1e-6))
     assert norm.to(dtype)(x).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rmsnorm_casts_back_before_the_gain(dtype: torch.dtype) -> None:
+    """The other order rounds once less: other bits than Llama's, in half precision."""
+    ours, theirs = RMSNorm(D, eps=1e-5), LlamaRMSNorm(D, eps=1e-5)
+    with torch.no_grad():
+        theirs.weight.copy_(ours.weight.normal_(mean=1.0, std=0.5))
+    x = (3 * torch.randn(B, T, D)).to(dtype)
+    torch.testing.assert_close(ours.to(dtype)(x), theirs.to(dtype)(x), rtol=0, atol=0)
 
 
 def test_layernorm_belongs_to_the_gpt2_rungs() -> None:

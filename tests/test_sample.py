@@ -10,7 +10,7 @@ from fractions import Fraction
 import pytest
 import reference
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
@@ -70,6 +70,9 @@ def test_min_p_keeps_what_is_at_least_p_times_as_probable_as_the_best(
     assert kept == reference.min_p(chances, p) & possible(chances)
 
 
+@example(
+    [Fraction(n, 8) for n in (4, 2, 1, 1)], 1, None, Fraction(3, 5), Fraction(1, 3)
+)
 @given(
     CHANCES,
     st.integers(1, 3),

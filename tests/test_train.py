@@ -15,7 +15,7 @@ import torch
 
 from minillm import checkpoint, data
 from minillm.config import to_dict
-from minillm.evaluate import evaluate
+from minillm.evaluate import Evaluation, evaluate
 from minillm.files import write_json
 from minillm.model import Transformer, build
 from minillm.optim import build_optimizers
@@ -248,6 +248,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, settings, s
         assert a.name == b.name
         for name in ("model.safetensors", "trainer.safetensors", "trainer.json"):
             assert (a / name).read_bytes() == (b / name).read_bytes()
+
+
+def test_a_worse_value_does_not_replace_the_best(config, tmp_path, monkeypatch):
+    """The best was overwritten at the next measurement, whatever that said."""
+    losses_met = iter([3.0, 1.0, 2.0, 1.5])  # at steps 0, 9, 18 and 23
+    monkeypatch.setattr(
+        "minillm.train.evaluate",
+        lambda *_, **__: Evaluation(loss=next(losses_met), tokens=7, num_bytes=None),
+    )
+    train(config, directory=tmp_path / "run")
+    assert checkpoint.find(tmp_path / "run", "best").name == "step-00000009"
+    last = checkpoint.find(tmp_path / "run", "last")
+    assert json.loads((last / "trainer.json").read_text())["best_val_loss"] == 1.0
 
 
 def test_a_run_killed_between_checkpoints_repeats_no_row(config, tmp_path):
