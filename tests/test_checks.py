@@ -3,27 +3,48 @@
 import importlib
 import math
 import pkgutil
+import random
 import re
 import subprocess
 import sys
+import tempfile
+from collections import Counter
+from fractions import Fraction
 from itertools import combinations
 
 import bugzoo
+import bugzoo.amp as scalers
 import bugzoo.bigram as zoo
 import bugzoo.gqa as shared_zoo
 import bugzoo.gqa_blind as shared_blind
+import bugzoo.kvcache as cache_zoo
+import bugzoo.memmap as readers
 import bugzoo.rmsnorm as norms
+import bugzoo.sampling as sample_zoo
 import bugzoo.swiglu as gated_zoo
 import bugzoo.swiglu_blind as gated_blind
 import numpy as np
 import pytest
 import torch
 
-from minillm import checks, costs, evaluate, huggingface, model
-from minillm.cache import KVCache
-from minillm.checks import bigram, gpt, gqa, rmsnorm, rope, swiglu
+from minillm import checks, costs, evaluate, huggingface, model, sample
+from minillm.cache import KVCache, LayerCache
+from minillm.checks import (
+    amp,
+    bigram,
+    fullrun,
+    gpt,
+    gqa,
+    kvcache,
+    memmap,
+    rmsnorm,
+    rope,
+    sampling,
+    swiglu,
+)
 from minillm.config import ModelConfig
 from minillm.model import SwiGLU
+from minillm.tokenizer import learn_merges
 
 
 def animals(kind):
@@ -139,6 +160,78 @@ def test_a_cache_of_the_package_holds_the_bytes_that_the_check_wants(dtype):
     assert costs.cache_bytes(config, 11, 13, name) == wanted
 
 
+def our_layer_cache(batch_size, n_kv_heads, max_length, d_head):
+    shape = (batch_size, n_kv_heads, max_length, d_head)
+    return LayerCache(torch.empty(shape), torch.empty(shape))
+
+
+def our_positions(padding, start, n_tokens):
+    config = ModelConfig(n_heads=1, d_model=2)
+    room = start + n_tokens
+    cache = KVCache.empty(config, len(padding), room, torch.empty(0), padding)
+    for layer in cache.layers:
+        layer.length = start
+    return cache.positions(n_tokens)
+
+
+def our_mask(padding, start, n_tokens):
+    mask = model.causal_mask(n_tokens, start + n_tokens, padding, padding.device)
+    return mask[:, 0]  # of all heads
+
+
+def test_the_package_passes_the_checks_of_chapter_10():
+    assert checks.layer_cache(our_layer_cache)
+    assert checks.padded_positions(our_positions)
+    assert checks.padded_mask(our_mask)
+
+
+def test_the_right_numbers_of_chapter_10_are_those_of_the_definition():
+    """The last T rows of a text of S + T positions read at once."""
+    q, old, new = kvcache._probe()
+    k, v = kvcache._joined(old, new)
+    asked = torch.cat([torch.zeros(kvcache.B, kvcache.H, kvcache.S, kvcache.E), q], 2)
+    wanted = number_by_number(asked, k, v)[:, :, kvcache.S :]
+    assert gqa._close(kvcache._right(q, old, new), wanted)
+
+
+def test_the_package_passes_the_check_of_chapter_8():
+    assert checks.learn_merges(learn_merges)
+
+
+def test_the_right_merges_of_chapter_8_are_those_of_the_package():
+    for words in (memmap.SMALL, memmap.PLAIN, memmap.EQUAL):
+        for num_merges in (1, 5, 100):
+            ours = learn_merges(Counter(words), num_merges)
+            assert memmap._learn(words, num_merges) == ours
+
+
+def our_probabilities(logits, temperature, top_k, top_p):
+    sampler = sample.Sampler(temperature=temperature, top_k=top_k, top_p=top_p)
+    return sampler.probabilities(logits)
+
+
+def our_draw(probabilities, generator):
+    return sample.Sampler()(probabilities.log(), generator)
+
+
+def test_the_package_passes_the_checks_of_chapter_11():
+    assert checks.keep_top_k(sample.keep_top_k)
+    assert checks.keep_top_p(sample.keep_top_p)
+    assert checks.next_probabilities(our_probabilities)
+    assert checks.draw(our_draw)
+
+
+def test_the_exact_nucleus_is_the_smallest_set_that_reaches_p():
+    """Of all sets, by trying each: none with fewer tokens has as much."""
+    for shares in sampling.SHARES[:2]:
+        for p in (sampling.MASS, Fraction(1, 3), Fraction(shares[1], 100)):
+            kept = sampling._nucleus(shares, p)
+            inside = [share for share, stays in zip(shares, kept, strict=True) if stays]
+            assert sum(inside) >= 100 * p
+            smaller = combinations(shares, len(inside) - 1)
+            assert max(sum(some) for some in smaller) < 100 * p
+
+
 def raises(*arguments):
     raise NotImplementedError
 
@@ -155,6 +248,32 @@ def returns_dots(*arguments):
 @pytest.mark.parametrize("stub", [raises, returns_nothing, returns_dots])
 def test_a_stub_is_not_started_whichever_way_it_is_left_empty(check, stub):
     assert getattr(checks, check)(stub).verdict == "not started"
+
+
+class EmptyReader:
+    def __init__(self, path, dtype):
+        pass
+
+    def batch(self, seed, step, batch_size, context_length):
+        pass
+
+
+class EmptyScaler:
+    def __init__(self, scale=2.0**16, growth_interval=2000):
+        pass
+
+    def backward(self, loss):
+        pass
+
+    unscale = step = backward
+
+    def update(self):
+        pass
+
+
+def test_a_class_of_empty_methods_is_not_started():
+    assert checks.token_reader(EmptyReader).verdict == "not started"
+    assert checks.loss_scaler(EmptyScaler).verdict == "not started"
 
 
 def test_who_forgets_return_is_told_so():
@@ -318,12 +437,138 @@ def test_no_two_suspects_of_the_bytes_look_alike():
         assert len(set(counts)) == len(rules)
 
 
+def test_no_two_suspects_of_the_full_run_look_alike():
+    """Neither does any look like the right answer."""
+    for suspects, right, cases in (
+        (fullrun.SPLIT_SUSPECTS, fullrun._split, fullrun.BUDGETS),
+        (fullrun.BITS_SUSPECTS, fullrun._bits, fullrun.TEXTS),
+        (
+            fullrun.SHARE_SUSPECTS,
+            fullrun._share,
+            (*fullrun.SPEEDS, fullrun.IMPOSSIBLE),
+        ),
+    ):
+        rules = [rule for _, rule in suspects] + [right]
+        found = [[rule(*case) for case in cases] for rule in rules]
+        for one, other in combinations(found, 2):
+            assert not all(map(fullrun._alike, one, other))
+
+
+def test_the_package_passes_the_checks_of_chapter_12():
+    def bits(loss, tokens, num_bytes):
+        sizes = {"tokens": tokens, "num_bytes": num_bytes}
+        return evaluate.Evaluation(loss=loss, **sizes).bits_per_byte
+
+    assert checks.bits_per_byte(bits)
+
+
 def test_no_two_sizes_of_the_shared_heads_are_equal():
     """ggml-org/llama.cpp#3364: while H / K is K, the two can change places."""
     sizes = (gqa.B, gqa.H, gqa.K, gqa.G, gqa.T, gqa.E, gqa.G * gqa.E, gqa.K * gqa.E)
     assert len(set(sizes)) == len(sizes)
     assert gqa.D % gqa.H == 0  # so that D // H is a width that one can believe in
     assert gqa.D // gqa.H != gqa.WIDTH
+
+
+def test_no_two_suspects_of_a_first_call_look_alike():
+    """The names of chapters 2 and 6, on the numbers of chapter 10."""
+    q, _, new = kvcache._probe()
+    answers = [formula(q, *new) for _, formula in gqa.ALL_SUSPECTS]
+    answers.append(kvcache._alone(q, *new))
+    for one, other in combinations(answers, 2):
+        assert not kvcache._close(one, other, 1e-2)
+
+
+def test_no_two_suspects_of_the_past_look_alike():
+    q, old, new = kvcache._probe()
+    answers = [formula(q, old, new) for _, formula in kvcache.PAST_SUSPECTS]
+    answers.append(kvcache._right(q, old, new))
+    for one, other in combinations(answers, 2):
+        assert not kvcache._close(one, other, 1e-2)
+
+
+def test_no_two_suspects_of_what_is_remembered_look_alike():
+    _, old, new = kvcache._probe()
+    pasts = [formula(old, new) for _, formula in kvcache.REMEMBER_SUSPECTS]
+    pasts.append(kvcache._joined(old, new))
+    for one, other in combinations(pasts, 2):
+        assert not all(
+            kvcache._close(a, b, 1e-2) for a, b in zip(one, other, strict=True)
+        )
+
+
+def test_no_two_suspects_of_the_positions_look_alike():
+    formulas = [formula for _, formula in kvcache.POSITION_SUSPECTS]
+    formulas.append(kvcache._right_positions)
+    padding = kvcache._padding()
+    answers = [[f(padding, *place) for place in kvcache.PLACES] for f in formulas]
+    for one, other in combinations(answers, 2):
+        assert not all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_no_two_suspects_of_the_mask_look_alike_where_it_is_read():
+    formulas = [formula for _, formula in kvcache.MASK_SUSPECTS]
+    formulas.append(kvcache._right_mask)
+    answers = [
+        [kvcache._read(kvcache._suspected(f, place), place) for place in kvcache.PLACES]
+        for f in formulas
+    ]
+    for one, other in combinations(answers, 2):
+        assert not all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_no_two_suspects_of_top_k_look_alike():
+    scores = sampling._scores()
+    answers = [formula(scores) for _, formula in sampling.TOP_K_SUSPECTS]
+    answers.append(sampling._keep(scores))
+    for one, other in combinations(answers, 2):
+        assert not sampling._close(one, other, 1e-3)
+
+
+def test_no_two_suspects_of_top_p_look_alike():
+    scores = sampling._nuclear_scores()
+    answers = [formula(scores) for _, formula in sampling.TOP_P_SUSPECTS]
+    answers.append(sampling._cut(scores, sampling._wanted_nucleus()))
+    for one, other in combinations(answers, 2):
+        assert not sampling._close(one, other, 1e-3)
+
+
+def test_no_two_suspects_of_the_temperature_look_alike():
+    scores, warm = sampling._raw(), sampling.WARM
+    odds = [formula(scores, warm) for _, formula in sampling.TEMPERATURE_SUSPECTS]
+    odds.append((scores / warm).softmax(-1))
+    for one, other in combinations(odds, 2):
+        assert not sampling._close(one, other, 1e-3)
+
+
+def test_no_two_suspects_of_the_chain_look_alike():
+    setting = (sampling._raw(), sampling.WARM, sampling.FEW, sampling.MOST)
+    odds = [formula(*setting) for _, formula in sampling.CHAIN_SUSPECTS]
+    odds.append(sampling._right_chain(*setting))
+    for one, other in combinations(odds, 2):
+        assert not sampling._close(one, other, 1e-3)
+
+
+def test_no_two_suspects_of_a_batch_of_draws_look_alike():
+    odds = sampling._odds()
+    shares = [formula(odds) for _, formula in sampling.DRAW_SUSPECTS]
+    shares.append(odds)
+    for one, other in combinations(shares, 2):
+        assert sampling._distance(one, other) > 1.5 * sampling.FAR
+
+
+def test_chance_alone_stays_far_from_the_threshold_of_a_batch_of_draws():
+    rng = np.random.default_rng(0)
+    for odds in np.array(sampling.ODDS):
+        draws = rng.multinomial(sampling.DRAWS, odds, size=5_000) / sampling.DRAWS
+        furthest = np.abs(draws - odds).sum(axis=1).max() / 2
+        assert furthest < 0.8 * sampling.FAR
+
+
+def test_no_two_sizes_of_attention_with_a_past_are_equal():
+    sizes = [getattr(kvcache, name) for name in ("B", "K", "G", "E", "T", "S", "H")]
+    sizes += [kvcache.S + kvcache.T, kvcache.ROOM]
+    assert len(set(sizes)) == len(sizes)
 
 
 def test_chance_alone_stays_far_from_the_threshold_of_the_draws():
@@ -361,7 +606,73 @@ def test_chance_alone_stays_far_from_the_threshold_of_the_draws():
         ("grouped_attention", 6, shared_zoo.first_of_a_group_learns),
         ("pool_heads", 0, shared_blind.summed_into_the_first_head),
         ("pool_heads", 1, shared_zoo.takes_the_largest),
+        ("learn_merges", 6, readers.stops_at_two),
+        ("learn_merges", 7, readers.takes_the_words_away),
+        ("narrow", 0, readers.big_endian),
+        ("narrow", 1, readers.through_float16),
+        ("narrow", 2, readers.vocab_size_is_allowed),
+        ("narrow", 4, readers.checks_after_the_cast),
+        ("narrow", 5, readers.fails_on_none),
+        ("narrow", 6, readers.sorts_in_place),
+        ("token_reader", 0, readers.TargetsNotShifted),
+        ("token_reader", 1, readers.LastWindowLost),
+        ("token_reader", 2, readers.EpochIgnored),
+        ("token_reader", 3, readers.DropsTheLast),
+        ("token_reader", 4, readers.OneBuffer),
+        ("token_reader", 5, readers.SeedsNumpyGlobally),
+        ("token_reader", 6, readers.SizeNotChecked),
+        ("token_reader", 7, readers.OpenForWriting),
+        ("loss_scaler", 0, scalers.LossScaledInPlace),
+        ("loss_scaler", 1, scalers.ReplacesGradients),
+        ("loss_scaler", 2, scalers.OnlyNan),
+        ("loss_scaler", 3, scalers.ClearsOnSkip),
+        ("loss_scaler", 4, scalers.StartsLower),
+        ("loss_scaler", 5, scalers.ShorterInterval),
+        ("loss_scaler", 6, scalers.SkipLeavesTheCount),
+        ("loss_scaler", 7, scalers.UnscalesByTheFirstScale),
         ("cache_bytes", 1, shared_zoo.a_float),
+        ("attend_with_past", 0, cache_zoo.float32_comes_out),
+        ("attend_with_past", 3, cache_zoo.kept_new_first),
+        ("attend_with_past", 4, cache_zoo.last_64_only),
+        ("attend_with_past", 5, cache_zoo.mask_minus_ten_thousand),
+        ("attend_with_past", 6, cache_zoo.past_changed_in_place),
+        ("layer_cache", 0, cache_zoo.LengthIsTheRoom),
+        ("layer_cache", 1, cache_zoo.ValuesFirst),
+        ("layer_cache", 2, cache_zoo.Clones),
+        ("layer_cache", 3, cache_zoo.FullTooEarly),
+        ("layer_cache", 4, cache_zoo.SlidesOn),
+        ("layer_cache", 5, cache_zoo.OneRowForAll),
+        ("layer_cache", 6, cache_zoo.RoomOfTheClass),
+        ("padded_positions", 0, cache_zoo.as_floats),
+        ("padded_positions", 1, cache_zoo.counts_from_one),
+        ("padded_positions", 2, cache_zoo.not_clamped),
+        ("padded_positions", 3, cache_zoo.start_ignored),
+        ("padded_mask", 0, cache_zoo.whole_numbers),
+        ("padded_mask", 1, cache_zoo.sees_the_next),
+        ("padded_mask", 3, cache_zoo.old_keys_hidden),
+        ("keep_top_k", 0, sample_zoo.changes_and_returns_another),
+        ("keep_top_k", 1, sample_zoo.order_read_as_rank),
+        ("keep_top_k", 2, sample_zoo.sort_without_stable),
+        ("keep_top_k", 3, sample_zoo.k_above_v_means_one),
+        ("keep_top_k", 4, sample_zoo.zero_is_everything),
+        ("keep_top_p", 0, sample_zoo.input_filled),
+        ("keep_top_p", 2, sample_zoo.above_instead_of_at),
+        ("keep_top_p", 2, sample_zoo.float32_with_no_hair),
+        ("keep_top_p", 3, sample_zoo.nothing_for_a_tiny_p),
+        ("keep_top_p", 4, sample_zoo.one_drops_zeros),
+        ("keep_top_p", 5, sample_zoo.zero_accepted),
+        ("keep_top_p", 6, sample_zoo.exp_by_hand),
+        ("next_probabilities", 0, sample_zoo.scaled_in_place),
+        ("next_probabilities", 1, sample_zoo.temperature_multiplied),
+        ("next_probabilities", 2, sample_zoo.zero_takes_the_last_of_equals),
+        ("next_probabilities", 3, sample_zoo.temperature_clamped),
+        ("next_probabilities", 4, sample_zoo.top_p_first),
+        ("next_probabilities", 5, sample_zoo.none_is_fifty),
+        ("draw", 0, sample_zoo.divides_in_place),
+        ("draw", 1, sample_zoo.seeds_the_global_one),
+        ("draw", 2, sample_zoo.squared),
+        ("draw", 3, sample_zoo.argmax_of_nothing),
+        ("draw", 4, sample_zoo.one_u_for_all_rows),
         ("cache_bytes", 4, shared_blind.product_in_float32),
     ],
 )
@@ -409,6 +720,96 @@ def test_these_properties_alone_would_tell(check, kept, wrong, words):
     assert re.search(words, report.hint), report
 
 
+def test_no_two_suspects_of_the_merges_look_alike():
+    rules = [rule for _, rule in memmap.MERGE_SUSPECTS] + [memmap._learn]
+    merges = [tuple(rule(memmap.SMALL, memmap.N_SMALL)) for rule in rules]
+    assert len(set(merges)) == len(rules)
+
+
+def test_no_two_suspects_of_the_narrow_types_look_alike():
+    rules = [rule for _, rule in memmap.TYPE_SUSPECTS] + [memmap._type]
+    types = [tuple(rule(size) for size in memmap.SIZES) for rule in rules]
+    assert len(set(types)) == len(rules)
+
+
+def test_no_two_suspects_of_the_tokens_look_alike():
+    """Some show in one of the two types alone: the two together tell."""
+    types = (np.uint16, np.uint32)
+    files = [(memmap._file_values(t), np.dtype(t).itemsize) for t in types]
+    reads = [tuple(tuple(read(*f)) for f in files) for _, read in memmap.VALUE_SUSPECTS]
+    reads.append(tuple(tuple(values) for values, _ in files))
+    assert len(set(reads)) == len(reads)
+
+
+def test_no_two_suspects_of_the_targets_look_alike():
+    places = 5 * np.array([3, 0, 2, 1])[:, None] + np.arange(5)
+    rules = [shift for _, shift in memmap.TARGET_SUSPECTS]
+    targets = [shift(places).tolist() for shift in rules] + [(places + 1).tolist()]
+    for one, other in combinations(targets, 2):
+        assert one != other
+
+
+def test_no_two_suspects_of_the_windows_look_alike():
+    t = memmap.T
+    rules = [rule for _, rule in memmap.WINDOW_SUSPECTS]
+    rules.append(lambda n, t: set(range(0, memmap._n_windows(n, t) * t, t)))
+    sizes = (8 * t + 1, 8 * t, 8 * t - 1, 8 * t + 2, 8 * t + 3)
+    starts = [tuple(frozenset(rule(n, t)) for n in sizes) for rule in rules]
+    assert len(set(starts)) == len(rules)
+
+
+def test_no_two_suspects_of_the_samples_look_alike():
+    n = memmap.N_PLACE
+    asked = [
+        (k, rows) for rows, steps in memmap.ASKED if rows <= n for k in range(steps)
+    ]
+
+    def order(epoch):
+        return np.random.default_rng((7, epoch)).permutation(n).tolist()
+
+    rules = [rule for _, rule in memmap.PLACE_SUSPECTS] + [memmap._placed]
+    batches = [tuple(tuple(rule(order, n, *key)) for key in asked) for rule in rules]
+    assert len(set(batches)) == len(rules)
+
+
+def test_no_two_suspects_of_the_scaler_look_alike():
+    wanted = amp._wanted()
+    held = [64.0 * grad for grad in wanted]
+    ways = {
+        "backward": [
+            [rule(grad, 1024.0) for grad in wanted] for _, rule in amp.BACKWARD_SUSPECTS
+        ]
+        + [[1024.0 * grad for grad in wanted]],
+        "unscale": [rule(held, 64.0) for _, rule in amp.UNSCALE_SUSPECTS] + [wanted],
+    }
+    for grads in ways.values():
+        for one, other in combinations(grads, 2):
+            assert not amp._close(one, other, 1e-2)
+
+
+def test_no_two_suspects_of_the_skips_and_scales_look_alike():
+    rules = [rule for _, rule in amp.TAKEN_SUSPECTS] + [amp._finite]
+    taken = [tuple(rule(amp._case(c)) for _, c in amp.CASES) for rule in rules]
+    assert len(set(taken)) == len(rules)
+    plans = [plan for _, plan in amp.SCHEDULE_SUSPECTS] + [amp._scheduled()]
+    pattern = amp.PATTERN, amp.PATTERN_INTERVAL, amp.PATTERN_START
+    assert len({tuple(plan(*pattern)) for plan in plans}) == len(plans)
+
+
+def test_a_check_leaves_every_random_state_and_no_file(tmp_path, monkeypatch):
+    """Also that of NumPy and Python, whatever the reader's class does to it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    random.seed(3)
+    np.random.seed(3)
+    torch.manual_seed(3)
+    states = memmap._states()
+    for reader in (readers.GlobalRandomness, readers.SeedsTorchGlobally):
+        assert not checks.token_reader(reader)
+    assert checks.token_reader(readers.RightReader)
+    assert memmap._states() == states
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_two_suspects_of_the_norm_look_alike():
     x, gain = rmsnorm._probe(rmsnorm.B, rmsnorm.T, rmsnorm.D), rmsnorm._gain()
     results = [formula(x, gain, rmsnorm.EPS) for _, formula in rmsnorm.SUSPECTS]
@@ -438,6 +839,12 @@ def test_the_seed_of_zero_gives_exactly_zero():
     """If PyTorch's generator ever changes, the check loses its rarest case."""
     generator = torch.Generator().manual_seed(bigram.SEED_OF_ZERO)
     assert torch.rand((), generator=generator) == 0
+
+
+def test_the_seed_of_almost_one_gives_the_largest_number_below_one():
+    generator = torch.Generator().manual_seed(sampling.SEED_OF_ALMOST_ONE)
+    assert torch.rand(1, 1, generator=generator) == 1 - 2**-24
+    assert torch.tensor(sampling.SHORT).cumsum(0)[-1] < 1 - 2**-24
 
 
 # ------------------------------------------------------------------ the report

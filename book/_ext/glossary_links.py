@@ -1,8 +1,8 @@
 """Sphinx extension: a glossary's words are links where a page first uses them.
 
 The notebooks themselves stay plain text, which also reads well in Jupyter. A word is
-linked once a page, in running text only: not in headings, code, captions, links
-or references. A plural counts. Where two entries begin at the same word, the longer one wins.
+linked once a page, in running text only: not in headings, code, captions, links or
+references. A plural counts. Where two entries begin at the same word, the longer wins.
 """
 
 import re
@@ -32,7 +32,7 @@ def pattern(words: list[str]) -> re.Pattern[str]:
     """A search for any of the words, long ones first, alone or in the plural."""
     longest_first = sorted(words, key=len, reverse=True)
     choice = "|".join(re.escape(word) for word in longest_first)
-    return re.compile(rf"(?<![\w-])(?P<word>{choice})s?(?![\w-])", re.IGNORECASE)
+    return re.compile(rf"(?<![\w-])(?P<word>{choice})(?:e?s)?(?![\w-])", re.IGNORECASE)
 
 
 def prose(doctree: nodes.document) -> Iterator[nodes.Text]:

@@ -18,11 +18,31 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from minillm.checks.amp import loss_scaler
     from minillm.checks.bigram import count_bigrams, draw_token, next_token_loss
+    from minillm.checks.fullrun import (
+        bits_per_byte,
+        chinchilla,
+        model_flops_utilisation,
+    )
     from minillm.checks.gpt import causal_attention, layer_norm
     from minillm.checks.gqa import cache_bytes, grouped_attention, pool_heads
+    from minillm.checks.kvcache import (
+        attend_with_past,
+        layer_cache,
+        padded_mask,
+        padded_positions,
+    )
+    from minillm.checks.memmap import learn_merges, narrow, token_reader
+    from minillm.checks.refactor import batch_of_step, resume, strict_config
     from minillm.checks.rmsnorm import rms_norm
     from minillm.checks.rope import rotate, to_split_half
+    from minillm.checks.sampling import (
+        draw,
+        keep_top_k,
+        keep_top_p,
+        next_probabilities,
+    )
     from minillm.checks.swiglu import fair_width, gated_feed_forward
 
 CHECKS = {
@@ -39,24 +59,60 @@ CHECKS = {
     "grouped_attention": "gqa",
     "pool_heads": "gqa",
     "cache_bytes": "gqa",
+    "strict_config": "refactor",
+    "batch_of_step": "refactor",
+    "resume": "refactor",
+    "learn_merges": "memmap",
+    "narrow": "memmap",
+    "token_reader": "memmap",
+    "loss_scaler": "amp",
+    "attend_with_past": "kvcache",
+    "layer_cache": "kvcache",
+    "padded_positions": "kvcache",
+    "padded_mask": "kvcache",
+    "keep_top_k": "sampling",
+    "keep_top_p": "sampling",
+    "next_probabilities": "sampling",
+    "draw": "sampling",
+    "chinchilla": "fullrun",
+    "bits_per_byte": "fullrun",
+    "model_flops_utilisation": "fullrun",
 }
 """Which file holds which check, in the order of the book."""
 
 __all__ = [
     "Report",
+    "attend_with_past",
+    "batch_of_step",
+    "bits_per_byte",
     "cache_bytes",
     "causal_attention",
+    "chinchilla",
     "count_bigrams",
+    "draw",
     "draw_token",
     "fair_width",
     "gated_feed_forward",
     "grouped_attention",
+    "keep_top_k",
+    "keep_top_p",
+    "layer_cache",
     "layer_norm",
+    "learn_merges",
+    "loss_scaler",
+    "model_flops_utilisation",
+    "narrow",
+    "next_probabilities",
     "next_token_loss",
+    "padded_mask",
+    "padded_positions",
     "pool_heads",
+    "resume",
     "rms_norm",
     "rotate",
+    "strict_config",
     "to_split_half",
+    "token_reader",
 ]
 
 

@@ -12,7 +12,7 @@ from docutils.utils import new_document
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 ENTRIES = re.findall(
-    r"(?m)^([^\n:`{]+)\n: (.+)$", (BOOK / "glossary.md").read_text(encoding="utf8")
+    r"(?m)^(\w[^\n:`{]*)\n  (.+)$", (BOOK / "glossary.md").read_text(encoding="utf8")
 )
 
 
