@@ -7,7 +7,7 @@ on a light and on a dark page. Every function draws one figure and shows it.
 
 import csv
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -315,6 +315,63 @@ def sharing(panels: Mapping[str, tuple[int, int]]) -> None:
             ax.tick_params(length=0, labelleft=ax is figure.axes[0])
             ax.spines[:].set_visible(False)
         plt.show()
+
+
+def chances(
+    before: Mapping[str, tuple[Sequence[str], Sequence[float]]],
+    after: Mapping[str, Sequence[Sequence[float]]],
+) -> None:
+    """What each setting makes of a few distributions: a column each, a row a setting.
+
+    A grey outline is the chance before, a bar the chance after. Where the outline is
+    empty, nothing is left.
+
+    Args:
+        before: names of tokens and their chances under each title.
+        after: for each setting, the chances in each column.
+    """
+    with plt.rc_context(STYLE):
+        size = (1.15 * WIDTH, 1.0 + 1.25 * len(after))
+        figure = plt.figure(figsize=size)
+        axes = figure.subplots(len(after), len(before), squeeze=False, sharex="col")
+        for i, (setting, columns) in enumerate(after.items()):
+            for j, (title, (names, old)) in enumerate(before.items()):
+                ax, places, new = axes[i][j], range(len(names)), columns[j]
+                ax.bar(places, new, color=COLOURS[i % len(COLOURS)], alpha=0.75)
+                ax.bar(places, old, color="none", edgecolor="#555555", linewidth=0.9)
+                ax.set_ylim(0, 1.1 * max(*old, *new))
+                if i == 0:
+                    ax.set_title(title, fontsize=10)
+                if j == 0:
+                    ax.set_ylabel(setting)
+                ax.set_xticks(places, names, rotation=90, fontsize=8)
+                ax.tick_params(axis="x", length=0, labelbottom=i == len(after) - 1)
+        figure.align_ylabels(axes[:, 0])
+        plt.show()
+
+
+def layers(rows: Sequence[Sequence[str]], arrows: Iterable[tuple[str, str]]) -> None:
+    """Boxes in rows, and a line from each to every box below that it needs.
+
+    Args:
+        rows: names, from the top.
+        arrows: pairs of names: the upper one, and one that it needs.
+    """
+    widest = max(len(row) for row in rows)
+    places = {
+        name: ((i + 0.5) * widest / len(row), -j)
+        for j, row in enumerate(rows)
+        for i, name in enumerate(row)
+    }
+    with _figure(0.62 * len(rows) + 0.2) as ax:
+        for upper, lower in sorted(arrows):
+            (x, y), (u, v) = places[upper], places[lower]
+            ax.plot([x, u], [y, v], color=COLOURS[-1], linewidth=0.8, alpha=0.6)
+        for name, (x, y) in places.items():
+            box = {"boxstyle": "round,pad=0.35", "fc": "white", "ec": COLOURS[0]}
+            ax.text(x, y, name, ha="center", va="center", bbox=box, fontsize=9)
+        ax.set(xlim=(0, widest), ylim=(-len(rows) + 0.5, 0.5))
+        ax.axis("off")
 
 
 def visible(token: str) -> str:

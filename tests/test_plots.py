@@ -34,13 +34,15 @@ def draw_all():
     plots.heatmap(torch.rand(2, 3), "ab", "cde", "p")
     plots.clouds({"a": torch.rand(4, 3), "b": torch.rand(4, 3)}, torch.rand(4), "p")
     plots.sharing({"MHA": (4, 4), "GQA": (4, 2)})
+    plots.layers([["a"], ["b", "c"]], {("a", "b"), ("a", "c")})
+    plots.chances({"a": ("xy", [0.7, 0.3])}, {"T 2": [[0.6, 0.4]]})
 
 
 def test_every_shape_shows_exactly_one_figure_on_white(axes, monkeypatch):
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
     draw_all()
-    assert len(shown) == len(plt.get_fignums()) == 7
+    assert len(shown) == len(plt.get_fignums()) == 9
     for figure in shown:
         figure.canvas.draw()
         assert to_rgb(figure.get_facecolor()) == (1, 1, 1)
@@ -206,6 +208,19 @@ def test_neighbouring_query_heads_lead_to_the_head_that_they_share(axes):
     assert used == [[1, 1, 1, 1], [3, 3], [3]]
 
 
+def test_chances_before_and_after_stand_in_one_panel(axes):
+    """A row a setting, a column a distribution; names only below."""
+    before = {"flat": ("xy", [0.5, 0.5]), "peaked": ("zw", [0.9, 0.1])}
+    after = {"plain": [[0.5, 0.5], [0.9, 0.1]], "top-k 1": [[1.0, 0.0], [1.0, 0.0]]}
+    plots.chances(before, after)
+    panels = axes().figure.axes
+    assert [ax.get_title() for ax in panels] == ["flat", "peaked", "", ""]
+    assert [ax.get_ylabel() for ax in panels] == ["plain", "", "top-k 1", ""]
+    heights = [bar.get_height() for bar in panels[3].patches]
+    assert heights == [1.0, 0.0, 0.9, 0.1]  # what is left, then the outline
+    assert [label.get_text() for label in panels[3].get_xticklabels()] == ["z", "w"]
+
+
 def test_white_space_becomes_visible_and_the_font_has_its_signs():
     assert plots.visible(" \n\tq") == "␣↵⇥q"
     plots.heatmap(torch.rand(1, 3), ["a"], list("␣↵⇥"), "p")
@@ -227,3 +242,13 @@ def test_every_colour_stands_out_from_white():
         assert 1.05 / (luminance(colour) + 0.05) > 2.2
     for colour in plots.COLOURS[:3]:
         assert 1.05 / (luminance(colour) + 0.05) > 3
+
+
+def test_layers_join_each_box_to_those_that_it_needs(axes):
+    plots.layers([["loop"], ["model", "data"], ["config"]], {("loop", "config")})
+    words = {text.get_text(): text.get_position() for text in axes().texts}
+    assert set(words) == {"loop", "model", "data", "config"}
+    assert words["loop"][1] > words["model"][1] == words["data"][1]
+    (line,) = axes().lines
+    ends = list(zip(*line.get_data(), strict=True))
+    assert ends == [words["loop"], words["config"]]
