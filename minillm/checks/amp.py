@@ -679,7 +679,10 @@ def _steps_if_finite(kind: Any) -> None:
     if answers != right:
         i = next(i for i, answer in enumerate(answers) if answer != right[i])
         did = "taken" if right[i] else "skipped"
-        raise FailedError(f"a step was {did}, and step said {said[i]}.")
+        told = f"a step was {did}, and step said {said[i]}."
+        if right[i] and said[i] is None:
+            told += " Return True: what optimizer.step() itself gives is None."
+        raise FailedError(told)
     scaler, bench = _build(kind, 1.0, LONG), Bench(idle=True)
     if not _truth(_cycle(scaler, bench, _wanted())):
         raise FailedError("a parameter without gradient makes it skip. Pass it over.")
@@ -760,6 +763,7 @@ def _check_schedule(
     right = _scheduled()(outcomes, interval, start)
     if scales == right:
         return
+    _counts_for_itself(kind)
     longer = _scales(kind, PATTERN, PATTERN_START, PATTERN_INTERVAL)
     for hint, rule in SCHEDULE_SUSPECTS:
         if longer == rule(PATTERN, PATTERN_INTERVAL, PATTERN_START):
@@ -770,6 +774,18 @@ def _check_schedule(
         f"{say}: with growth_interval {interval}, after {row} a scale of {start:g} is"
         f" {scales[i]:g}, not {right[i]:g}."
     )
+
+
+def _counts_for_itself(kind: Any) -> None:
+    after = []
+    for earlier in ((SKIPPED,), (SKIPPED, TAKEN)):
+        _scales(kind, earlier, 1.0, LONG)
+        after.append(_scales(kind, (TAKEN,) * 3, 1.0, 3))
+    if after[0] != after[1]:
+        raise FailedError(
+            "a new scaler goes on with the count of the one before: it belongs to the"
+            " class. Set self.count to 0 in __init__."
+        )
 
 
 def _halves(kind: Any) -> None:

@@ -1,5 +1,6 @@
 """Chapter 8: merges, narrow ids, and batches from a file that stays on the disk."""
 
+import inspect
 import operator
 import random
 import tempfile
@@ -490,6 +491,11 @@ def _learns_by_hand(function: Any) -> None:
         raise FailedError(GOES_ON)
     if merges == right:
         return
+    if not merges and _merges(function, PLAIN, 5):  # no word of one byte in there
+        raise FailedError(
+            "nothing is learnt if one word has a single token. It has no pair: pass it"
+            " over, and go on with the others."
+        )
     for hint, rule in MERGE_SUSPECTS:
         if merges == rule(SMALL, N_SMALL):
             raise FailedError(hint)
@@ -671,7 +677,11 @@ TYPE_SUSPECTS: tuple[tuple[str, TypeRule], ...] = (
     ),
     ("it is always uint16. More than 65,536 tokens need uint32.", lambda size: "<u2"),
     ("it is always uint32. Up to 65,536 tokens fit into uint16.", lambda size: "<u4"),
-    ("it is always int64. Cast to uint16 or uint32.", lambda size: "<i8"),
+    (
+        "it is always int64. Cast to uint16 or uint32, and keep what astype gives: it"
+        " changes nothing in place.",
+        lambda size: "<i8",
+    ),
     ("it is always int32. Use the unsigned types.", lambda size: "<i4"),
     (
         "the types are signed: int16 and int32. Use uint16 and uint32.",
@@ -809,7 +819,21 @@ def _must_refuse(function: Any, bad: int, size: int, what: str) -> None:
             )
 
 
+def _refuses(function: Any, ids: list[int], size: int) -> bool:
+    try:
+        attempt(lambda *a: (function(*a),), ids, size)
+    except FailedError as failure:
+        return isinstance(failure.__cause__, ValueError)
+    return False
+
+
 def _refuses_large(function: Any) -> None:
+    either = _refuses(function, [10], 10) or _refuses(function, [-1], 10)
+    if not either and _refuses(function, [-1, 10], 10):
+        raise FailedError(
+            "it raises only if one id is negative and another too large. Either is"
+            " enough: or, not and."
+        )
     for size in (10, 50_257, 80_000):
         for bad in (size, size + 1):
             told = f"id {bad:,} of {size:,} tokens (0 to {size - 1:,})"
@@ -818,8 +842,14 @@ def _refuses_large(function: Any) -> None:
 
 def _refuses_negative(function: Any) -> None:
     for size in (10, 50_257, 80_000):
-        for bad in (-1, -size):
-            _must_refuse(function, bad, size, f"a negative id ({bad:,})")
+        _must_refuse(function, -1, size, "a negative id (-1)")
+        try:
+            _must_refuse(function, -size, size, f"a negative id ({-size:,})")
+        except FailedError as failure:
+            raise FailedError(
+                f"{failure} -1 is refused, so look before casting, not after: a"
+                " negative id may wrap to a good one."
+            ) from failure
 
 
 def _refuses_what_would_wrap(function: Any) -> None:
@@ -1279,7 +1309,8 @@ def _batch(
             if array.shape == (rows, length - 1):
                 raise FailedError(
                     f"{told}: a window needs context_length + 1 tokens, and none may"
-                    " run past the end of the file."
+                    " run past the end of the file. There are"
+                    " (tokens - 1) // context_length."
                 )
             if array.shape == (rows * length,):
                 raise FailedError(f"{told}: one row for each window.")
@@ -1466,6 +1497,9 @@ def _counts_samples(kind: Any) -> None:
             begins = _begins(kind, path, 5, epoch, N_PLACE, SHORT)
             return [start // SHORT for start in begins]
 
+        def draws(order: Order) -> bool:
+            return any(len(set(order(epoch))) < N_PLACE for epoch in range(3))
+
         given = {
             (step, rows): [
                 start // SHORT for start in _begins(kind, path, 5, step, rows, SHORT)
@@ -1475,11 +1509,14 @@ def _counts_samples(kind: Any) -> None:
         }
         if given == {key: _placed(one_by_one, N_PLACE, *key) for key in given}:
             return
+        if draws(one_by_one) and draws(at_once):
+            raise FailedError(TWICE)
         few = {key: windows for key, windows in given.items() if key[1] <= N_PLACE}
         for order in (one_by_one, at_once):
             for hint, rule in PLACE_SUSPECTS:
                 if all(few[key] == rule(order, N_PLACE, *key) for key in few):
                     raise FailedError(hint)
+    _remembers_nothing(kind)  # what it was asked before explains it better
     for b, steps in ASKED:
         samples = [window for k in range(steps) for window in given[k, b]]
         if sorted(samples[:N_PLACE]) != list(range(N_PLACE)):
@@ -1545,6 +1582,39 @@ def _remembers_nothing(kind: Any) -> None:
             raise FailedError(
                 "who writes into a batch changes what is read later. Hand out copies."
             )
+    _is_the_same_elsewhere(kind)
+
+
+def _holds_text(thing: Any) -> bool:
+    if isinstance(thing, tuple | frozenset):
+        return any(_holds_text(part) for part in thing)
+    return isinstance(thing, str | bytes | Path)
+
+
+def _is_the_same_elsewhere(kind: Any) -> None:
+    """Another process, where the hash of a text is another number."""
+
+    def elsewhere(thing: Any) -> int:
+        return hash(("elsewhere", thing) if _holds_text(thing) else thing)
+
+    asked = (5, 1, N_ORDER, SHORT)
+    with _luck(), _written(_countable(N_ORDER * SHORT + 1)) as path:
+        here = _new(kind, path, *asked)
+        names = getattr(inspect.unwrap(_open(kind, path).batch), "__globals__", {})
+        if "hash" in names:
+            return  # one of the reader's own
+        names["hash"] = elsewhere
+        try:
+            same = _same(_new(kind, path, *asked), here)
+        except FailedError:
+            same = False
+        finally:
+            del names["hash"]
+        if not same:
+            raise FailedError(
+                "in another process it gives another batch: the hash of a text is a new"
+                " number in each. Make the generator from numbers: (seed, epoch)."
+            )
 
 
 def _ignores_the_callers_luck(kind: Any) -> None:
@@ -1594,6 +1664,8 @@ def _checks_the_file(kind: Any) -> None:
                 _must_raise(kind, path, dtype, T, told)
     for n_tokens in (T, T - 1, 1, 0):
         told = f"{n_tokens} tokens are too few for a window of {T} and its targets"
+        if not n_tokens:
+            told += f" ((0 - 1) // {T} is -1, not 0)"
         with _luck(), _written(np.arange(n_tokens)) as path:
             _must_raise(kind, path, np.uint16, T, told)
     with _luck(), _written(_countable(T + 1)) as path:
