@@ -7,11 +7,12 @@ rest from the claim's rows.
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from book.experiments import ablation
 from book.experiments.ablation import Run
 from book.experiments.clock import BASELINES
+from book.experiments.sampling import tables as sampling
 from minillm import costs
 from minillm.config import ModelConfig
 from minillm.plots import interval, results
@@ -136,3 +137,106 @@ def times(claim: str, what: str, *names: str) -> str:
         if row["what"] == what
     ]
     return markdown((what, "ratio", "8 of 10 rounds"), lines)
+
+
+# ------------------------------------------------------------------ engineering
+
+
+def planted() -> str:
+    """The planted mistakes of ``refactor``: who notices how many, at what cost."""
+    found = rows("refactor/noticed.csv")
+    lines = []
+    for asked in dict.fromkeys(row["asked"] for row in found):
+        mine = [row for row in found if row["asked"] == asked]
+        noticed = sum(row["noticed"] == "yes" for row in mine)
+        seconds = median(float(row["cpu_seconds"]) for row in mine)
+        lines.append((f"`{asked}`", f"{noticed} of {len(mine)}", f"{seconds:.1f}"))
+    return markdown(("asked", "mistakes noticed", "CPU seconds"), lines)
+
+
+def memory() -> str:
+    """What a process holds that loads or maps a file, without a limit and with one."""
+    lines = []
+    for row in rows("memmap/results.csv"):
+        if row["what"] not in ("growth", "limit"):
+            continue
+        limit = row["limit_mb"] or "none"
+        held = (f"{float(row[name]):.0f}" for name in ("anon_mb", "file_mb"))
+        failed = row["outcome"] == "MemoryError"
+        done = "fails" if failed else "succeeds"
+        lines.append(
+            (
+                row["name"],
+                row["size_mb"],
+                limit,
+                done,
+                *(("", "") if failed else held),
+            )
+        )
+    header = ("way", "file, MB", "limit, MB", "", "anonymous, MB", "file-backed, MB")
+    return markdown(header, lines)
+
+
+def missed() -> list[float]:
+    """Share of an epoch that windows drawn with replacement miss, one a seed."""
+    return [
+        float(row["share"])
+        for row in rows("memmap/results.csv")
+        if (row["what"], row["name"], row["epochs"])
+        == ("coverage", "with replacement", "1")
+    ]
+
+
+def caching() -> str:
+    """Time of a token after so many others, in times of the preallocated cache."""
+    found = rows("kvcache/timing.csv")
+    sizes = sorted({int(row["context"]) for row in found})
+    exponents = {row["name"]: row for row in rows("kvcache/exponents.csv")}
+    lines = []
+    for name in dict.fromkeys(row["name"] for row in found):
+        ratios = {int(r["context"]): r["ratio"] for r in found if r["name"] == name}
+        fit = exponents[name]
+        low, high = float(fit["low"]), float(fit["high"])
+        lines.append(
+            (
+                f"`{name}`",
+                *(f"{float(ratios[size]):.2f}" for size in sizes),
+                f"{float(fit['exponent']):.2f} ({low:.2f} to {high:.2f})",
+            )
+        )
+    return markdown(("way", *map(str, sizes), "exponent"), lines)
+
+
+def texts(*measures: str) -> str:
+    """What generated text differs from human text by, for each way to sample."""
+    settings = dict.fromkeys(row["arm"] for row in rows("sampling/results.csv"))
+    lines = []
+    for arm in settings:
+        if arm in ("human", "after tail", "after body"):
+            continue
+        gaps = [interval(sampling.gaps(measure, arm)) for measure in measures]
+        lines.append((arm, *(f"{mean:+.3f} ± {half:.3f}" for mean, half in gaps)))
+    header = (measure.replace("_", " ") for measure in measures)
+    return markdown(("minus human text", *header), lines)
+
+
+def formats() -> str:
+    """The arms of ``amp``: what was reached, skipped and lost in each format."""
+    path = HERE / "amp/results.csv"
+    found = results(path)
+    skipped, zeros = results(path, "skipped"), results(path, "zero_share")
+    lines = []
+    for arm, values in found.items():
+        pairs = zip(values, found["float32"], strict=True)
+        gained = "" if arm == "float32" else words([a - b for a, b in pairs])
+        lines.append(
+            (
+                f"`{arm}`",
+                f"{fmean(values):.3f}",
+                f"{sum(skipped[arm]):.0f}",
+                f"{100 * fmean(zeros[arm]):.2f}",
+                gained,
+            )
+        )
+    header = ("arm", "loss", "steps skipped", "% of gradients zero", "minus `float32`")
+    return markdown(header, lines)

@@ -247,6 +247,14 @@ PAST_SUSPECTS: tuple[tuple[str, Attend], ...] = (
         lambda q, old, new: _right(q, (old[1], old[1]), new),
     ),
     (
+        "the new keys are joined to the old values as well. v belongs there.",
+        lambda q, old, new: _right(q, old, (new[0], new[0])),
+    ),
+    (
+        "the new values are joined to the old keys as well. k belongs there.",
+        lambda q, old, new: _right(q, old, (new[1], new[1])),
+    ),
+    (
         "old and new get a softmax each, and the two results are added. One softmax"
         " runs over all keys.",
         _two_softmaxes,
@@ -332,6 +340,14 @@ REMEMBER_SUSPECTS: tuple[tuple[str, Callable[[Pair, Pair], Pair]], ...] = (
     (
         "the past comes back with its values twice. It is (keys, values).",
         lambda old, new: (_joined(old, new)[1], _joined(old, new)[1]),
+    ),
+    (
+        "in the past that comes back the new keys stand behind the old values, too.",
+        lambda old, new: _joined(old, (new[0], new[0])),
+    ),
+    (
+        "in the past that comes back the new values stand behind the old keys, too.",
+        lambda old, new: _joined(old, (new[1], new[1])),
     ),
     (
         "in the past that comes back the new keys and values have changed places.",
@@ -1185,6 +1201,12 @@ POSITION_SUSPECTS: tuple[tuple[str, Positions], ...] = (
         lambda p, start, n: _columns(start, n) + p[:, None],
     ),
     (
+        "the padding is added. Subtract it.",
+        lambda p, start, n: torch.where(
+            _is_text(p, start, n), _columns(start, n) + p[:, None], 0
+        ),
+    ),
+    (
         "pad tokens get negative positions. Clamp them at 0.",
         _within,
     ),
@@ -1258,9 +1280,18 @@ POSITION_SUSPECTS: tuple[tuple[str, Positions], ...] = (
         " count goes on.",
         lambda p, start, n: torch.arange(n).expand(len(p), -1),
     ),
+    (
+        "the text's tokens are counted from 0 again in every chunk. Count those that"
+        " were read before, too: all start + n_tokens columns, then the last n_tokens.",
+        lambda p, start, n: (_is_text(p, start, n).cumsum(-1) - 1).clamp(min=0),
+    ),
 )
 
 PADDING_ERRORS = {
+    "upper bound and lower bound inconsistent": (
+        "arange takes where to begin and where to end, not how many: start, start +"
+        " n_tokens."
+    ),
     "must match the size of tensor": (
         "rows and columns do not meet: padding is (B,), the columns are (n_tokens,)."
         " Take padding[:, None]."

@@ -47,6 +47,10 @@ def _batch(n_rows: int, n_tokens: int, seed: int = 1) -> Tensor:
 
 
 FILTER_ERRORS = {
+    "sort() takes": (
+        "it raised TypeError: sort and argsort take stable=True beside names only:"
+        " sort(dim=-1, descending=True, stable=True)."
+    ),
     "inplace": IN_PLACE,
     "in-place": IN_PLACE,
     "must match the size of tensor": (
@@ -372,7 +376,7 @@ def _keeps_all(function: Any) -> None:
     result = _filter(function, few.clone(), TOP, CALL_K)
     if not torch.equal(result, few):
         raise FailedError(
-            "two tokens are left, the others are -inf already: k = 4 must change"
+            f"two tokens are left, the others are -inf already: k = {TOP} must change"
             " nothing."
         )
 
@@ -771,7 +775,12 @@ def _keeps_all_at_one(function: Any) -> None:
     rare = torch.tensor([[0.0, -200.0, 30.0, 5.0, -30.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
     for p in (1.0, 1):
         for scores in (rare, rare.double(), _scores(), torch.zeros(1, 300)):
-            result = _filter(function, scores.clone(), p, CALL_P)
+            try:
+                result = _filter(function, scores.clone(), p, CALL_P)
+            except FailedError as failure:
+                raise FailedError(
+                    f"p = {p} is allowed, and must keep everything. Now: {failure}"
+                ) from failure
             if not _kept(result).all():
                 raise FailedError(
                     "p = 1 must keep everything, but tokens are lost: the sum reaches 1"
@@ -943,11 +952,11 @@ CHAIN_SUSPECTS: tuple[tuple[str, Chain], ...] = (
         lambda z, t, k, p: _cut(z / t, _kept(_top_p(z, p)) & _best(z, k)).softmax(-1),
     ),
     (
-        "top-k is not used.",
+        "beside top-p, top-k is not used. Is there an `elif`? Both are `if`.",
         lambda z, t, k, p: _top_p(z / t, p).softmax(-1),
     ),
     (
-        "top-p is not used.",
+        "beside top-k, top-p is not used. Is there an `elif`? Both are `if`.",
         lambda z, t, k, p: _top_k(z / t, k).softmax(-1),
     ),
     (
@@ -1187,7 +1196,7 @@ def _bears_small_temperatures(function: Any) -> None:
     filters = [OPEN]
     if _close(_next(function, z.clone(), probe), _right_chain(z, *probe)):
         filters.append((3, 0.9))
-    for factor in (1.0, 40.0):
+    for factor in (1.0, 40.0, 1e-3):  # scores that differ little show a lower limit
         for dtype in (torch.float32, torch.float64):
             scores = factor * _raw().to(dtype)
             for k, p in filters:
@@ -1451,7 +1460,8 @@ def _draws(function: Any, odds: Tensor, n: int, seed: int = 0) -> Tensor:
 
 
 def _draws_ids(function: Any) -> None:
-    for odds in (_odds(), torch.full((1, 7), 1 / 7), torch.full((9, 2), 0.5)):
+    equal = torch.full((1, 7), 1 / 7), torch.full((9, 2), 0.5)
+    for odds in (_odds(), *equal, torch.tensor([SHORT])):
         given = odds.clone()
         generator = _seeded(0)
         for _ in range(20):
@@ -1532,7 +1542,8 @@ def _respects_zero_and_one(function: Any) -> None:
     if _draw(function, odds, _seeded(SEED_OF_ZERO)).item() == 0:
         raise FailedError(
             "a token of probability zero came: torch.rand gave exactly 0, once in 2**24"
-            " draws. Take the first token whose running sum is above u, not at it."
+            " draws. Take the first token whose running sum is above u, not at it, and"
+            " add nothing to the probabilities."
         )
     odds = torch.tensor([SHORT])
     try:
