@@ -156,6 +156,7 @@ def planted() -> str:
 
 def memory() -> str:
     """What a process holds that loads or maps a file, without a limit and with one."""
+    ways = {"load": "load", "touch": "map, read all", "train": "map, train"}
     lines = []
     for row in rows("memmap/results.csv"):
         if row["what"] not in ("growth", "limit"):
@@ -166,14 +167,14 @@ def memory() -> str:
         done = "fails" if failed else "succeeds"
         lines.append(
             (
-                row["name"],
+                ways[row["name"]],
                 row["size_mb"],
                 limit,
                 done,
                 *(("", "") if failed else held),
             )
         )
-    header = ("way", "file, MB", "limit, MB", "", "anonymous, MB", "file-backed, MB")
+    header = ("way", "file, MB", "limit, MB", "it", "anonymous, MB", "file-backed, MB")
     return markdown(header, lines)
 
 

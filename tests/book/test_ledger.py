@@ -85,3 +85,47 @@ def test_the_clock_has_measured_every_arm_as_it_is_now(claim):
     """An arm that was added later would be missing from the ledger."""
     timed = {row["arm"] for row in ledger.rows(f"{claim}/steps.csv")}
     assert timed == {a for a in ablation.arms(claim) if not a.endswith("-longer")}
+
+
+def test_planted_mistakes_are_counted():
+    head, _, *lines = cells(ledger.planted())
+    assert head[0] == "asked"
+    found = ledger.rows("refactor/noticed.csv")
+    for name, noticed, _ in lines:
+        mine = [row["noticed"] for row in found if f"`{row['asked']}`" == name]
+        assert noticed == f"{mine.count('yes')} of {len(mine)}"
+
+
+def test_what_failed_under_the_limit_held_nothing_worth_telling():
+    _, _, *lines = cells(ledger.memory())
+    failed = [line for line in lines if line[3] == "fails"]
+    assert [line[0] for line in failed] == ["load"]
+    assert failed[0][4:] == ["", ""]
+    for way, size, _, _, anonymous, backed in lines:
+        if way == "load" and anonymous:
+            assert abs(int(anonymous) - int(size)) <= 1
+        if way == "map, read all":
+            assert abs(int(backed) - int(size)) <= 1
+
+
+def test_the_cache_is_the_first_and_the_measure_of_the_others():
+    head, _, first, *others = cells(ledger.caching())
+    assert head[1:-1] == sorted(head[1:-1], key=int)
+    assert set(first[1:-1]) == {"1.00"}
+    assert {line[0] for line in others} == {"`cat`", "`none`"}
+
+
+def test_human_text_is_what_others_are_compared_with():
+    """Its own difference is zero, and the forced draws answer another question."""
+    head, _, *lines = cells(ledger.texts("invented"))
+    assert head == ["minus human text", "invented"]
+    arms = {line[0] for line in lines}
+    assert {"plain", "greedy"} <= arms
+    assert not {"human", "after tail", "after body"} & arms
+
+
+def test_formats_are_compared_with_float32():
+    _, _, first, *others = cells(ledger.formats())
+    assert first[0] == "`float32`"
+    assert first[-1] == ""
+    assert all("±" in line[-1] for line in others)

@@ -21,6 +21,11 @@ NOT_COMPARED: dict[str, str] = {
     "04-048": "the share of a step that RoPE takes, by the clock",
     "05-044": "times of the feed-forward layers on this machine",
     "06-033": "three ways to share heads, by the clock of this machine",
+    "08-005": "whether this system keeps a limit on memory, and in which words",
+    "08-032": "memory that a child process gains on this system",
+    "08-048": "time of a batch, by the clock of this machine",
+    "10-051": "a token with and without a cache, by the clock of this machine",
+    "11-048": "what a draw costs beside a plain one, by the clock of this machine",
 }
 
 # Progress bars and widgets load scripts from elsewhere when the page is shown.
