@@ -170,6 +170,11 @@ def _are_windows(function: Any) -> None:
         for step in range(4)
     ):
         raise FailedError("all rows of a batch are one window. Draw a start a row.")
+    gaps = [_starts(_batch(function, 1, s, _text(997))[0]).diff() for s in range(6)]
+    if sum(torch.equal(g, g[:1].expand(B - 1)) for g in gaps) > 3:  # some wrap around
+        raise FailedError(
+            "the rows of a batch follow each other at one distance. Draw a start a row."
+        )
     for text, length, batch_size in (
         (_text(), T, B),
         (_text(2 * N)[::2], 11, 3),
@@ -378,10 +383,15 @@ def _leaves_global_state(function: Any) -> None:
 
 
 def _draws_every_start(function: Any) -> None:
+    if not any((_starts(_batch(function, 1, s)[0]) % T).any() for s in range(9)):
+        raise FailedError(
+            "every start is a multiple of context_length: the text is cut into pieces"
+            " that do not overlap. A window may begin at any token."
+        )
     n = 12
     counts = torch.zeros(n, dtype=torch.int64)
     for step in range(240):
-        inputs, _ = _batch(function, 1, step, _text(n), B, T)
+        inputs, _ = _batch(function, 1, step, _text(n), 8 * B, T)
         counts += _starts(inputs).bincount(minlength=n)
     possible, total = n - T, int(counts.sum())  # starts 0 to n - T - 1
     if counts[possible:].any():
@@ -402,15 +412,21 @@ def _draws_every_start(function: Any) -> None:
             " not only every n-th."
         )
     shares = counts[:possible] * possible / total
-    if shares.max() > 1.6 or shares.min() < 0.5:
+    if shares[[0, -1]].max() < 0.8 < shares[1:-1].min():
+        raise FailedError(
+            "the first and the last start are drawn half as often as the others: a"
+            " fraction was rounded to the nearest start. Round down, or use randint."
+        )
+    if shares.max() > 1.25 or shares.min() < 0.8:  # ten standard deviations
         raise FailedError(
             "some starts are drawn far more often than others. All starts are equally"
             " likely: draw them from the right range, instead of moving those outside."
         )
-    rows = [_starts(_batch(function, 1, s, _text(997))[0]) for s in range(6)]
-    if all(torch.equal(r.diff(), r.diff()[:1].expand(B - 1)) for r in rows):
+    rows = [_starts(_batch(function, 1, s, _text(T + 9))[0]) for s in range(60)]
+    if all(len(set(row.tolist())) == B for row in rows):
         raise FailedError(
-            "the rows of a batch follow each other at one distance. Draw a start a row."
+            "no start ever comes twice in a batch: they are drawn without replacement."
+            " Rows are drawn independently of each other, with randint."
         )
 
 
@@ -679,6 +695,14 @@ def _compare(
             )
         if found[wrong].dtype != saved[wrong].dtype:
             raise FailedError(f"{wrong} comes back in another dtype.")
+        for rate in (0.03, 0.02 / 3):
+            decayed = saved[wrong] * (1 - rate * 0.1)
+            if torch.allclose(found[wrong], decayed, rtol=1e-6, atol=1e-8):
+                raise FailedError(
+                    f"{wrong} comes back smaller by one weight decay: load takes a step"
+                    " of the optimiser after the weights are in. Its state can be set"
+                    " without one."
+                )
         if torch.allclose(found[wrong], saved[wrong], atol=1e-3):
             raise FailedError(f"{wrong} comes back rounded. Keep every bit.")
         raise FailedError(f"after load, {wrong} is not what was saved.")
@@ -700,8 +724,23 @@ def _compare(
                 " too."
             )
         if wrong not in moments:
-            raise FailedError(f"the optimiser holds {wrong}, which was not saved.")
+            raise FailedError(
+                f"the optimiser holds {wrong}, which was not saved: state from before"
+                " load. Clear optimizer.state first."
+            )
         if wrong not in held:
+            owner = wrong.rpartition("/")[0]
+            for name in held.keys() - moments.keys():
+                stray, key = name.rsplit("/", 1)
+                sent = moments.get(f"{owner}/{key}")
+                if key == "step" or sent is None:  # all steps are alike
+                    continue
+                if torch.equal(held[name], sent):
+                    raise FailedError(
+                        f"the state of {owner} arrives at {stray}, which has none: the"
+                        " states were counted, not the parameters. Count those"
+                        " without a state too, or go by name."
+                    )
             raise FailedError(f"{what} of the optimiser does not come back ({wrong}).")
         if held[wrong].shape != moments[wrong].shape:
             raise FailedError(f"{wrong} belongs to another parameter: mixed up.")
@@ -716,13 +755,20 @@ def _compare(
             ) and torch.equal(held[wrong].to(dtype).float(), held[wrong].float()):
                 raise FailedError(f"{what} was rounded to 16 bits on the way.")
         raise FailedError(f"{what} of the optimiser is not what was saved ({wrong}).")
-    if _rates(second[1]) != _rates(first[1]):
-        old, new = _rates(first[1])[0], _rates(second[1])[0]
-        name = next((k for k in old if new.get(k) != old[k]), "settings")
-        raise FailedError(
-            f"the optimiser's {name} was {old[name]} when it was saved, and is"
-            f" {new.get(name)} after load. Keep the settings of param_groups too."
-        )
+    was, now = _rates(first[1]), _rates(second[1])
+    if len(was) != len(now):
+        raise FailedError(f"{len(was)} param_groups were saved; {len(now)} came back.")
+    for i, (old, new) in enumerate(zip(was, now, strict=True)):
+        for name in [*old, *new]:
+            if name not in old:
+                raise FailedError(f"param_groups[{i}] has grown a setting: {name}.")
+            if new.get(name) == old[name]:
+                continue
+            raise FailedError(
+                f"the optimiser's {name} was {old[name]} when it was saved, and is"
+                f" {new.get(name)} after load (param_groups[{i}]). Keep the settings of"
+                f" {'every one of the' if i else 'the'} param_groups too."
+            )
 
 
 def _replaces_what_was_there(pair: Any) -> None:
@@ -736,6 +782,9 @@ def _replaces_what_was_there(pair: Any) -> None:
         _save(pair, room / "eight", *first, 8)
         used = _fresh(2)
         _train(*used, 0, 2)
+        used[0].unused.grad = torch.ones(3)  # a state that no checkpoint has
+        used[1].step()
+        used[1].zero_grad()
         used[0].eval()
         other = _fresh(1)
         _train(*other, 0, 5)
@@ -880,8 +929,10 @@ def _survives_a_crash(pair: Any) -> None:
             pass
         if crashed and folder.exists():
             raise FailedError(
-                "the power fails after the first file, and a folder with the name of a"
-                " checkpoint is there. Rename as the very last act."
+                "the first file that appears beside the other checkpoints is in the"
+                " folder itself: it was filled in place, or elsewhere and moved here."
+                " From another disk a move is a copy, which a crash cuts in two. Fill a"
+                " folder beside it, and rename that as the very last act."
             )
         if not crashed:  # whole at once, by a way of its own
             return
@@ -1013,13 +1064,22 @@ def _read(function: Any, kind: Any, values: dict[str, Any]) -> Any:
     try:
         result = attempt(function, kind, given)
     except FailedError as failure:
-        raise FailedError(
-            f"{kind.__name__} and {values!r} are in order, but {failure}"
-        ) from None
+        told = f"{kind.__name__} and {values!r} are in order, but {failure}"
+        if "positional argument" in told:
+            told += ". A class may be kw_only: build it by names, kind(**values)."
+        for key in dataclasses.fields(kind):
+            made_anew = key.default_factory is not dataclasses.MISSING
+            if made_anew and key.name not in values and key.name in str(failure):
+                told += f". {key.name} has a default_factory, which is a default too."
+        raise FailedError(told) from None
     if not isinstance(result, kind):
         told = type(result).__name__
         raise FailedError(f"it returns a {told}, not a {kind.__name__}.")
     return result
+
+
+def _default(kind: Any, name: str) -> Any:
+    return next(key.default for key in dataclasses.fields(kind) if key.name == name)
 
 
 def _builds(function: Any) -> None:
@@ -1048,10 +1108,14 @@ def _builds(function: Any) -> None:
                 ),
                 "something",
             )
-            raise FailedError(
-                f"{values!r} gives {wrong} = {getattr(made, wrong, None)!r}, not"
-                f" {getattr(wanted, wrong, None)!r}."
-            )
+            got, want = getattr(made, wrong, None), getattr(wanted, wrong, None)
+            told = f"{values!r} gives {wrong} = {got!r}, not {want!r}."
+            if wrong in values and not want and got == _default(kind, wrong):
+                told += (
+                    " The default took its place: False, 0 and '' are values too, so"
+                    " ask whether the key is there, not whether its value is true."
+                )
+            raise FailedError(told)
         for key in dataclasses.fields(kind):
             got, want = getattr(made, key.name), getattr(kind(**values), key.name)
             if type(got) is not type(want):
@@ -1177,7 +1241,10 @@ def _refuses_wrong_types(function: Any) -> None:
 
 
 def _welcomes_int_for_float(function: Any) -> None:
-    made = _read(function, Shape, {"n_heads": 6, "rate": 3, "dropout": 0})
+    try:
+        made = _read(function, Shape, {"n_heads": 6, "rate": 3, "dropout": 0})
+    except FailedError as failure:
+        raise FailedError(f"an int may stand for a float. {failure}") from None
     if (made.rate, made.dropout) != (3, 0):
         raise FailedError("an int for a float changes its value.")
 
