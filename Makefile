@@ -68,6 +68,10 @@ experiments: data ## make every run behind the chapters; resumes (hours)
 	$(BIN)/python -m book.experiments.bigram.run
 	$(BIN)/python -m book.experiments.ablation gpt2 rmsnorm rope swiglu gqa
 	$(BIN)/python -m book.experiments.rope.lengths
+	$(BIN)/python -m book.experiments.amp.run
+	$(BIN)/python -m book.experiments.budget.run
+	test -f book/experiments/sampling/results.csv || \
+		$(BIN)/python -m book.experiments.sampling.run
 	test -f book/experiments/gqa/conversion.csv || \
 		$(BIN)/python -m book.experiments.gqa.conversion
 
@@ -75,6 +79,10 @@ clocks: data ## measure anew every time that the chapters quote (minutes)
 	$(BIN)/python -m book.experiments.clock
 	$(BIN)/python -m book.experiments.rmsnorm.timing
 	$(BIN)/python -m book.experiments.gqa.timing
+	$(BIN)/python -m book.experiments.memmap.memory
+	$(BIN)/python -m book.experiments.amp.timing
+	$(BIN)/python -m book.experiments.kvcache.timing
+	$(BIN)/python -m book.experiments.refactor.plant
 
 mutants: $(READY) ## plant bugs in the package; the tests must find each
 	$(BIN)/python tests/mutants/run.py
