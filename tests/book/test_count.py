@@ -41,6 +41,12 @@ def test_words_are_counted_as_they_are_read(text, expected):
     assert words(text) == expected
 
 
+def test_references_are_not_counted_but_what_follows_them_is():
+    text = "one two\n\n## References\n\n- A. Author. *Title.* 2020."
+    assert count({"cells": [prose(text)]}).open_words == 2
+    assert count({"cells": [prose(f"{text}\n\n## After")]}).open_words == 3
+
+
 def test_folded_text_is_counted_apart_even_across_cells():
     """A solution may run over cells of code; all its prose is folded."""
     notebook = {
