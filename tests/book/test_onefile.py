@@ -66,6 +66,27 @@ def test_the_last_step_has_the_losses_of_the_package():
     assert losses == pytest.approx(theirs, abs=1e-5)
 
 
+def test_what_step_4_keeps_writes_what_the_one_file_writes(tmp_path):
+    """No golden loss sees whether the model reaches generate.py: they write nothing."""
+    settings = {**stages.GOLDEN_RUN, "out": tmp_path / "kept.pt"}
+    settings |= {"max_new_tokens": 30, "top_k": 1}  # 1: nothing is left to chance
+    wanted = stages.run("llama.py", **settings)[23:]
+    stages.run("step4/train.py", **settings)
+    assert stages.run("step4/generate.py", **settings) == wanted
+    assert len("\n".join(wanted)) == 31
+
+
+def test_step_4_keeps_its_last_step_and_nothing_if_it_made_none(tmp_path):
+    """Steps that do not divide by checkpoint_every were lost."""
+    settings = {**stages.GOLDEN_RUN, "steps": 3, "out": tmp_path / "kept.pt"}
+    settings |= {"eval_batches": 1}
+    stages.run("step4/train.py", **settings)
+    assert torch.load(settings["out"], weights_only=False)["step"] == 3
+    settings["steps"] = 2  # already behind it
+    stages.run("step4/train.py", **settings, resume=True)
+    assert torch.load(settings["out"], weights_only=False)["step"] == 3
+
+
 def test_a_file_that_a_step_leaves_alone_is_the_same_as_before():
     """Copies that drift would be four programs instead of four steps of one."""
     texts = {}
@@ -92,7 +113,7 @@ def test_a_step_changes_only_what_the_chapter_says(before, after):
     said = {
         2: set(),
         3: {"rate_at", "estimate_loss"},  # they get what they read before
-        4: {"main"},
+        4: {"main", "train"},  # the loop also saves at its end, for generate.py
     }
     assert changed == said[after]
 

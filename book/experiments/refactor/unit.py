@@ -4,6 +4,7 @@ Each takes the parts of a stage, as ``stages.load`` gives them, and asserts. A t
 be run as soon as all parts that it names can be imported.
 """
 
+import contextlib
 import math
 import tempfile
 import time
@@ -220,22 +221,23 @@ class _Text:
 
 
 def the_saved_step_is_the_next_one(parts):
-    """By the loop itself: it saves before a step, so that step comes first again."""
+    """By the loop itself: it saves before step 5, breaks at 7, and goes on with 5."""
     told = []
+
+    def until_step_7(event):
+        told.append(event)
+        if event.step == 7:
+            raise KeyboardInterrupt
+
     with tempfile.TemporaryDirectory() as room:
-        settings = _settings(
-            parts,
-            out=Path(room) / "kept",
-            log_every=1,
-            checkpoint_every=5,
-            eval_every=99,
-            eval_batches=1,
-            steps=8,
-        )
-        parts["train"].train(_model(parts), _Text, settings, told.append, 16)
-        model, optimizer = _trained(parts, 0)
-        assert parts["train"].load(settings.out, model, optimizer) == 5
-    assert [e.step for e in told if e.name == "loss"] == list(range(8))
+        asked = {"log_every": 1, "checkpoint_every": 5, "steps": 8}
+        asked |= {"eval_every": 99, "eval_batches": 1, "out": Path(room) / "kept"}
+        loop = parts["train"].train
+        with contextlib.suppress(KeyboardInterrupt):
+            loop(_model(parts), _Text, _settings(parts, **asked), until_step_7, 16)
+        again = _settings(parts, **asked, resume=True)
+        loop(_model(parts), _Text, again, told.append, 16)
+    assert [e.step for e in told if e.name == "loss"] == [*range(8), *range(5, 8)]
 
 
 # ------------------------------------------------------------------ generate

@@ -99,6 +99,8 @@ def train(model, corpus, settings, report, context_length):
         loss = take_step(model, optimizer, batch, rate, settings.grad_clip)
         if step % settings.log_every == 0 or step == settings.steps - 1:
             report(Event(step, "loss", loss))
+    if first_step < settings.steps:
+        save(settings.out, model, optimizer, settings.steps)
 
 
 def main(arguments):
