@@ -339,7 +339,8 @@ def chances(
                 ax, places, new = axes[i][j], range(len(names)), columns[j]
                 ax.bar(places, new, color=COLOURS[i % len(COLOURS)], alpha=0.75)
                 ax.bar(places, old, color="none", edgecolor="#555555", linewidth=0.9)
-                ax.set_ylim(0, 1.1 * max(*old, *new))
+                highest = max(*old, *(c for every in after.values() for c in every[j]))
+                ax.set_ylim(0, 1.1 * highest)  # one scale a column
                 if i == 0:
                     ax.set_title(title, fontsize=10)
                 if j == 0:
