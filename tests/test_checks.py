@@ -630,6 +630,7 @@ def test_chance_alone_stays_far_from_the_threshold_of_the_draws():
         ("loss_scaler", 5, scalers.ShorterInterval),
         ("loss_scaler", 6, scalers.SkipLeavesTheCount),
         ("loss_scaler", 7, scalers.UnscalesByTheFirstScale),
+        ("loss_scaler", 8, scalers.SkipForgottenByTheNextOptimizer),
         ("cache_bytes", 1, shared_zoo.a_float),
         ("attend_with_past", 0, cache_zoo.float32_comes_out),
         ("attend_with_past", 3, cache_zoo.kept_new_first),

@@ -865,6 +865,23 @@ def _changes_no_run(kind: Any) -> None:
         )
 
 
+def _remembers(kind: Any) -> None:
+    scaler, first, second = _build(kind, 8.0, LONG), Bench(), Bench()
+    _cycle(scaler, first, _case(((0, 0, math.inf), (3, 1, math.nan))))
+    _cycle(scaler, second, _wanted())
+    _call(scaler, "update")
+    if _scale(scaler) == 8.0:
+        raise FailedError(
+            "one optimiser skips, another steps, and update has forgotten the skip."
+            " Remember it until update."
+        )
+    if _scale(scaler) != 4.0:
+        raise FailedError(
+            "one optimiser skips, another steps, then update: a scale of 8 is"
+            f" {_scale(scaler):g}, not 4."
+        )
+
+
 LOSS_SCALER: tuple[Property, ...] = (
     ("backward: the gradients times the scale, added up", _scales_the_loss),
     ("unscale: the true gradients, in place, in every group", _unscales),
@@ -874,6 +891,7 @@ LOSS_SCALER: tuple[Property, ...] = (
     ("update: growth_interval steps in a row double it", _doubles),
     ("update: after a skip the count begins anew", _counts_anew),
     ("a clipped run ends as it does without the scaler", _changes_no_run),
+    ("update: one skip among several optimisers is a skip", _remembers),
 )
 
 

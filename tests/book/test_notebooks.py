@@ -24,6 +24,7 @@ NOT_COMPARED: dict[str, str] = {
     "08-005": "whether this system keeps a limit on memory, and in which words",
     "08-032": "memory that a child process gains on this system",
     "08-048": "time of a batch, by the clock of this machine",
+    "09-045": "a product in three number formats, by the clock of this machine",
     "10-051": "a token with and without a cache, by the clock of this machine",
     "11-048": "what a draw costs beside a plain one, by the clock of this machine",
 }
@@ -166,6 +167,16 @@ def test_a_chapter_has_its_beats(chapter, cells):
         assert beat in headings
     assert any("your-turn" in tags(cell) for cell in cells)
     assert 6 <= len(re.findall(r"<details>\s*<summary>\d+\.", prose)) <= 10
+
+
+def test_a_chapter_leads_to_its_verdict_in_the_ledger(chapter, cells):
+    """And the other way: the ledger leads to each chapter by its label."""
+    prose = "\n".join(source(c) for c in cells if c["cell_type"] == "markdown")
+    ledger = (BOOK / "claims.ipynb").read_text(encoding="utf8")
+    [row] = re.findall(r"\{ref\}`the ledger of claims <(claims|claim-\d)>`", prose)
+    assert f"({row})=" in ledger
+    label = re.match(r"\((ch-[\w-]+)\)=", source(cells[0]))[1]
+    assert row == "claims" or f"{{ref}}`{label}`" in ledger
 
 
 def test_the_card_states_the_measured_cost(chapter, cells):

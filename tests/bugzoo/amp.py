@@ -35,16 +35,18 @@ class RightScaler:
         )
 
     def step(self, optimizer):
-        self.skipped = not self.finite(optimizer)
-        if not self.skipped:
+        finite = self.finite(optimizer)
+        self.skipped |= not finite
+        if finite:
             optimizer.step()
-        return not self.skipped
+        return finite
 
     def update(self):
         if self.skipped:
             self.halve()
         else:
             self.grow()
+        self.skipped = False
 
     def halve(self):
         self.scale /= 2
@@ -621,6 +623,7 @@ class SkipsCountToo(RightScaler):
         if self.skipped:
             self.scale /= 2
         self.grow()
+        self.skipped = False
 
 
 class Quarters(RightScaler):
@@ -708,12 +711,17 @@ class NeverAboveTheStart(BackToTheStart):
 
 
 class SkipNeverForgotten(RightScaler):
+    def update(self):
+        if self.skipped:
+            self.halve()
+        else:
+            self.grow()
+
+
+class SkipForgottenByTheNextOptimizer(RightScaler):
     def step(self, optimizer):
-        if not self.finite(optimizer):
-            self.skipped = True
-            return False
-        optimizer.step()
-        return True
+        self.skipped = False
+        return super().step(optimizer)
 
 
 class OneStepBehind(RightScaler):
@@ -777,7 +785,7 @@ class ScaleIsCalledOtherwise(RightScaler):
 
 class NoUpdate:
     def __init__(self, scale=2.0**16, growth_interval=2000):
-        self.scale = scale
+        self.scale, self.skipped = scale, False
 
     backward, unscale = RightScaler.backward, RightScaler.unscale
     finite, step = RightScaler.finite, RightScaler.step
@@ -821,7 +829,7 @@ class LooksWhenUnscaling:
 
     def __init__(self, scale=65536.0, growth_interval=2000):
         self.scale, self.every = float(scale), growth_interval
-        self.row, self.good = 0, None
+        self.row, self.good, self.bad = 0, None, False
 
     def backward(self, loss):
         loss.backward(gradient=torch.full_like(loss, self.scale))
@@ -835,14 +843,16 @@ class LooksWhenUnscaling:
 
     def step(self, optimizer):
         self.good = bool(self.good)
+        self.bad = self.bad or not self.good
         return self.good and (optimizer.step(), True)[1]
 
     def update(self):
-        self.row = self.row + 1 if self.good else 0
-        if not self.good:
+        self.row = 0 if self.bad else self.row + 1
+        if self.bad:
             self.scale *= 0.5
         elif self.row % self.every == 0:
             self.scale *= 2.0
+        self.bad = False
 
 
 class AsOneTensor:
@@ -851,6 +861,7 @@ class AsOneTensor:
     def __init__(self, scale=2**16, growth_interval=2_000):
         self.scale = scale
         self.left = self.growth_interval = growth_interval
+        self.all = True
 
     def backward(self, loss):
         return torch.autograd.backward([self.scale * loss])
@@ -862,13 +873,15 @@ class AsOneTensor:
 
     def step(self, optimizer):
         grads = [p.grad.flatten() for p in _params(optimizer) if p.grad is not None]
-        self.taken = torch.cat(grads).abs().max() < math.inf
-        if self.taken:
+        taken = torch.cat(grads).abs().max() < math.inf
+        self.all = self.all and taken
+        if taken:
             optimizer.step()
-        return self.taken
+        return taken
 
     def update(self):
-        if not self.taken:
+        every, self.all = self.all, True
+        if not every:
             self.scale, self.left = self.scale * 0.5, self.growth_interval
             return
         self.left -= 1
@@ -881,24 +894,23 @@ class WithExponents(RightScaler):
 
     def __init__(self, scale=2.0**16, growth_interval=2000):
         super().__init__(scale, growth_interval)
-        self.events = []
+        self.events, self.row = [], 0
 
     def step(self, optimizer):
         for p in _params(optimizer):
             if p.grad is not None and not torch.isfinite(p.grad).all():
-                self.events = []
-                self.skipped = True
+                self.events.append("skip")
                 return False
         self.events.append(optimizer.step())
-        self.skipped = False
         return True
 
     def update(self):
-        if self.skipped:
+        self.row = 0 if "skip" in self.events else self.row + 1
+        if not self.row:
             self.scale = math.ldexp(self.scale, -1)
-        elif len(self.events) == self.growth_interval:
-            self.scale = math.ldexp(self.scale, 1)
-            self.events.clear()
+        elif self.row == self.growth_interval:
+            self.scale, self.row = math.ldexp(self.scale, 1), 0
+        self.events.clear()
 
 
 BUGS = {
@@ -988,6 +1000,7 @@ BUGS = {
         NeverBelowOne: "never falls below 1",
         NeverAboveTheStart: "never rises above",
         SkipNeverForgotten: "every update halves",
+        SkipForgottenByTheNextOptimizer: "has forgotten the skip",
         OneStepBehind: "step before the last",
         StartsLower: "starts at 32768",
         ScaleIgnored: "65,536 whatever",
