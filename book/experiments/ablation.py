@@ -13,16 +13,12 @@ again: the fingerprint says that it is the same.
 """
 
 import argparse
-import csv
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,6 +26,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from book.experiments import records
 from book.experiments.parts import BUILDS
 from minillm.config import RunConfig, fingerprint, preset, read_toml
 from minillm.data import Corpus, prepare
@@ -112,24 +109,12 @@ def mark(run: Run, corpus: Corpus) -> str:
 
 def read(claim: str) -> list[Row]:
     """The rows written so far."""
-    path = HERE / claim / "results.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf8") as file:
-        return list(csv.DictReader(file))
+    return records.read(HERE / claim / "results.csv")
 
 
 def write(claim: str, rows: Iterable[Row]) -> None:
     """Add rows to the file, under a header if it is new."""
-    path = HERE / claim / "results.csv"
-    new = not path.is_file()
-    with path.open("a", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
+    records.append(HERE / claim / "results.csv", FIELDS, rows)
 
 
 def found(run: Run, corpus: Corpus) -> list[Row]:
@@ -151,18 +136,6 @@ def found(run: Run, corpus: Corpus) -> list[Row]:
                 write(run.claim, rows)
             return rows
     return []
-
-
-@cache
-def commit() -> str:
-    """The code's commit, or a word that says there was none."""
-    told = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"],
-        cwd=HERE,
-        capture_output=True,
-        text=True,
-    )
-    return told.stdout.strip() or "uncommitted"
 
 
 # ------------------------------------------------------------------ training
@@ -229,7 +202,7 @@ def make(run: Run) -> list[Row]:
                 "cpu_seconds": f"{seconds:.1f}",
                 "threads": str(torch.get_num_threads()),
                 "fingerprint": mark(run, corpus),
-                "commit": commit(),
+                "commit": records.commit(),
                 "torch": torch.__version__,
             }
         )

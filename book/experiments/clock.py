@@ -10,7 +10,6 @@ about half a minute a claim.
 """
 
 import argparse
-import csv
 import platform
 import statistics
 import sys
@@ -20,6 +19,7 @@ import torch
 
 from book.experiments import ablation
 from book.experiments.ablation import Run
+from book.experiments.records import write
 from minillm.data import Corpus
 from minillm.optim import build_optimizers
 from minillm.precision import Precision
@@ -85,10 +85,7 @@ def main() -> int:
     for claim in options.claims or BASELINES:
         table = rows(ratios(claim, corpus, ROUNDS))
         path = ablation.HERE / claim / "steps.csv"
-        with path.open("w", newline="", encoding="utf8") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+        write(path, FIELDS, table)
         for row in table:
             print(claim, *row.values(), flush=True)
     return 0

@@ -4,7 +4,6 @@ Nothing is typed in: parameters and operations come from an arm's configuration,
 rest from the claim's rows.
 """
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median
@@ -12,6 +11,7 @@ from statistics import fmean, median
 from book.experiments import ablation
 from book.experiments.ablation import Run
 from book.experiments.clock import BASELINES
+from book.experiments.records import read
 from book.experiments.sampling import tables as sampling
 from minillm import costs
 from minillm.config import ModelConfig
@@ -23,8 +23,7 @@ Row = dict[str, str]
 
 def rows(path: str) -> list[Row]:
     """All rows of a table beside this file."""
-    with (HERE / path).open(newline="", encoding="utf8") as file:
-        return list(csv.DictReader(file))
+    return read(HERE / path)
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

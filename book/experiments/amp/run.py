@@ -9,19 +9,17 @@ Run it in the repository's folder. Rows are written as runs finish.
 """
 
 import argparse
-import csv
 import math
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from book.experiments import records
 from minillm.config import RunConfig, fingerprint, preset, read_toml
 from minillm.data import Corpus, prepare
 from minillm.evaluate import evaluate
@@ -134,24 +132,9 @@ def trained(
             }
 
 
-@cache
-def commit() -> str:
-    """The code's commit, or a word that says there was none."""
-    told = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"],
-        cwd=HERE,
-        capture_output=True,
-        text=True,
-    )
-    return told.stdout.strip() or "uncommitted"
-
-
 def read() -> list[Row]:
     """The rows written so far."""
-    if not RESULTS.is_file():
-        return []
-    with RESULTS.open(newline="", encoding="utf8") as file:
-        return list(csv.DictReader(file))
+    return records.read(RESULTS)
 
 
 def make(name: str, seed: int, corpus: Corpus) -> list[Row]:
@@ -175,7 +158,7 @@ def make(name: str, seed: int, corpus: Corpus) -> list[Row]:
             "cpu_seconds": f"{found.get('cpu_seconds', math.inf):.1f}",
             "threads": str(torch.get_num_threads()),
             "fingerprint": mark(name, corpus),
-            "commit": commit(),
+            "commit": records.commit(),
             "torch": torch.__version__,
         }
         rows.append(cells)
@@ -184,12 +167,7 @@ def make(name: str, seed: int, corpus: Corpus) -> list[Row]:
 
 def write(rows: list[Row]) -> None:
     """Add rows to the file, under a header if it is new."""
-    new = not RESULTS.is_file()
-    with RESULTS.open("a", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+    records.append(RESULTS, FIELDS, rows)
 
 
 def check(corpus: Corpus) -> bool:

@@ -14,8 +14,6 @@ ratio is to float32 in the same round; ``low`` and ``high`` are the tenth and th
 ninetieth percentile of the ratios. Takes a few minutes.
 """
 
-import csv
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from book.experiments.amp.run import fresh, text
+from book.experiments.records import machine, ratios, write
 from minillm.evaluate import next_token_loss
 from minillm.model import LanguageModel
 from minillm.precision import DTYPES, Precision
@@ -129,15 +128,6 @@ def milliseconds(runs: dict[str, Timed], rounds: int) -> dict[str, list[float]]:
     return found
 
 
-def ratios(found: dict[str, list[float]]) -> dict[str, list[float]]:
-    """Each number over that of the first name in the same round."""
-    base = next(iter(found.values()))
-    return {
-        name: [mine / other for mine, other in zip(values, base, strict=True)]
-        for name, values in found.items()
-    }
-
-
 def step_runs() -> dict[str, Timed]:
     """A training step in each format, on a model of its own."""
     corpus = text()
@@ -187,15 +177,9 @@ def attention_runs() -> dict[str, Timed]:
 # ------------------------------------------------------------------ the table
 
 
-def machine() -> str:
-    """What the processor calls itself, and the widest vectors that PyTorch uses."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
-    name = names[0].strip() if names else platform.machine()
-    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
+def _machine() -> str:
+    """The processor, and the widest vectors that PyTorch uses on it."""
+    return f"{machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def rows(what: str, found: dict[str, list[float]]) -> Iterator[dict[str, str]]:
@@ -205,7 +189,7 @@ def rows(what: str, found: dict[str, list[float]]) -> Iterator[dict[str, str]]:
         numbers = (statistics.median(found[name]), statistics.median(values))
         cells = [what, name]
         cells += [f"{number:.3f}" for number in (*numbers, tenths[0], tenths[-1])]
-        cells += [str(len(values)), torch.__version__, machine()]
+        cells += [str(len(values)), torch.__version__, _machine()]
         yield dict(zip(FIELDS, cells, strict=True))
 
 
@@ -219,10 +203,7 @@ def main() -> None:
     table += rows("attention", milliseconds(attention_runs(), ROUNDS))
     table += rows("step", milliseconds(step_runs(), ROUNDS))
     table += rows("memory", memory(MEMORY_ROUNDS))
-    with OUT.open("w", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
+    write(OUT, FIELDS, table)
     for row in table:
         print(*row.values())
 

@@ -6,18 +6,16 @@ The question, the hypothesis and the protocol are in question.md, the arms in *.
 """
 
 import argparse
-import csv
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from book.experiments import records
 from minillm.config import RunConfig, fingerprint, from_dict, read_toml
 from minillm.data import Corpus, prepare
 from minillm.evaluate import evaluate
@@ -74,7 +72,7 @@ def row(stage: str, name: str, setting: float, seed: int | str, corpus: Corpus) 
         "learning_rate": "" if counted else setting,
         "seed": seed,
         "fingerprint": mark(name, setting, corpus),
-        "commit": commit(),
+        "commit": records.commit(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -118,34 +116,14 @@ def trained(
             yield step + 1, time.process_time() - began, model
 
 
-@cache
-def commit() -> str:
-    """The code's commit, or a word that says there was none."""
-    told = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"],
-        cwd=HERE,
-        capture_output=True,
-        text=True,
-    )
-    return told.stdout.strip() or "uncommitted"
-
-
 def read() -> list[dict[str, str]]:
     """The rows written so far."""
-    if not RESULTS.is_file():
-        return []
-    with RESULTS.open(newline="", encoding="utf8") as file:
-        return list(csv.DictReader(file))
+    return records.read(RESULTS)
 
 
 def write(rows: list[dict]) -> None:
     """Add rows to the file, under a header if it is new."""
-    new = not RESULTS.is_file()
-    with RESULTS.open("a", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+    records.append(RESULTS, FIELDS, rows)
 
 
 def run_once(

@@ -9,9 +9,7 @@ was stopped. Takes about ten minutes on one idle core.
 """
 
 import argparse
-import csv
 import math
-import os
 import statistics
 import sys
 import time
@@ -22,7 +20,8 @@ from typing import Any
 
 import torch
 
-from book.experiments.ablation import commit, text
+from book.experiments import records
+from book.experiments.ablation import text
 from minillm import costs
 from minillm.config import RunConfig, fingerprint, preset
 from minillm.data import Corpus
@@ -105,22 +104,12 @@ def losses(run: Run, corpus: Corpus, last: int | None = None) -> Row:
 
 def read() -> list[Row]:
     """The rows written so far."""
-    if not RESULTS.is_file():
-        return []
-    with RESULTS.open(newline="", encoding="utf8") as file:
-        return list(csv.DictReader(file))
+    return records.read(RESULTS)
 
 
 def write(row: Row) -> None:
     """Add a row to the file, under a header if it is new."""
-    new = not RESULTS.is_file()
-    with RESULTS.open("a", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-        file.flush()
-        os.fsync(file.fileno())
+    records.append(RESULTS, FIELDS, [row])
 
 
 def made(run: Run, corpus: Corpus) -> float:
@@ -145,7 +134,7 @@ def made(run: Run, corpus: Corpus) -> float:
         "tokens": str(tokens),
         "flops": f"{flops:.4g}",
         "threads": str(torch.get_num_threads()),
-        "commit": commit(),
+        "commit": records.commit(),
         "torch": torch.__version__,
     }
     row = head | losses(run, corpus)

@@ -10,7 +10,6 @@ the whole held-out text, 0, 20, 40 and 60 steps after the conversion. Takes abou
 minutes.
 """
 
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from book.experiments.records import write
 from minillm.config import ModelConfig, preset
 from minillm.model import LanguageModel, Transformer
 from minillm.train import Metrics, train
@@ -115,10 +115,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     table = list(rows())
-    with OUT.open("w", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
+    write(OUT, FIELDS, table)
     for row in table:
         print(*row.values())
 

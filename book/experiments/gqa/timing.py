@@ -13,8 +13,6 @@ of the same round; ``low`` and ``high`` are the tenth and the ninetieth percenti
 the ratios. Takes a minute or two, and 1 GB of memory.
 """
 
-import csv
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from book.experiments.records import machine, ratios, write
 from minillm.cache import KVCache
 from minillm.config import ModelConfig
 from minillm.model import Transformer
@@ -116,15 +115,6 @@ def milliseconds(runs: dict[str, Timed], rounds: int) -> dict[str, list[float]]:
     return found
 
 
-def ratios(found: dict[str, list[float]]) -> dict[str, list[float]]:
-    """Each time over that of the first name in the same round."""
-    base = next(iter(found.values()))
-    return {
-        name: [mine / other for mine, other in zip(times, base, strict=True)]
-        for name, times in found.items()
-    }
-
-
 def attention_runs(positions: int, room: int) -> dict[str, Timed]:
     """One query a head against the first ``positions`` of a cache with ``room``."""
     source = torch.Generator().manual_seed(0)
@@ -175,16 +165,6 @@ def token_runs(positions: int) -> dict[str, Timed]:
 # ------------------------------------------------------------------ the table
 
 
-def machine() -> str:
-    """What the processor calls itself."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
-    return names[0].strip() if names else platform.machine()
-
-
 def rows(
     what: str, positions: int, found: dict[str, list[float]]
 ) -> Iterator[dict[str, str]]:
@@ -209,10 +189,7 @@ def main() -> None:
     for positions in POSITIONS:
         steps = token_runs(positions)
         table += rows("token", positions, milliseconds(steps, TOKEN_ROUNDS))
-    with OUT.open("w", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
+    write(OUT, FIELDS, table)
     for row in table:
         print(*row.values())
 

@@ -15,7 +15,6 @@ ninetieth percentile. ``tokens`` is how many tokens went through the model. All 
 must choose the same tokens, or nothing is written. Takes about a minute.
 """
 
-import csv
 import math
 import statistics
 from collections.abc import Callable
@@ -25,7 +24,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from book.experiments.gqa.timing import machine, milliseconds
+from book.experiments import records
+from book.experiments.gqa.timing import milliseconds
 from minillm.cache import KVCache, LayerCache
 from minillm.config import ModelConfig
 from minillm.model import Transformer
@@ -160,10 +160,7 @@ def measure(
 
 def write(path: Path, table: list[dict[str, str]]) -> None:
     """A CSV file with a row for each dictionary, and the same on the screen."""
-    with path.open("w", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
+    records.write(path, list(table[0]), table)
     for row in table:
         print(*row.values())
 
@@ -191,7 +188,7 @@ def main() -> None:
             read = context if way == "none" else 1
             cells = [way, str(context), str(read), f"{statistics.median(times):.4f}"]
             cells += [f"{number:.4f}" for number in spread(ratios)]
-            cells += [str(len(times)), torch.__version__, machine()]
+            cells += [str(len(times)), torch.__version__, records.machine()]
             table.append(dict(zip(FIELDS, cells, strict=True)))
         each_round = zip(*by_context.values(), strict=True)
         found_slopes = [slope(list(CONTEXTS), list(times)) for times in each_round]

@@ -12,9 +12,7 @@ beside a batch. Needs Linux, for a moment 6 GB of disk and 8 GB of memory, and a
 minutes.
 """
 
-import csv
 import json
-import platform
 import shutil
 import statistics
 import subprocess
@@ -27,6 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from book.experiments import records
+from book.experiments.records import machine, ratios, write
 
 if TYPE_CHECKING:
     from minillm.data import Batch
@@ -261,32 +262,12 @@ def interleaved(
     return found
 
 
-def ratios(found: dict[str, list[float]]) -> dict[str, list[float]]:
-    """Each time over that of the first name in the same round."""
-    base = next(iter(found.values()))
-    return {
-        name: [mine / other for mine, other in zip(times, base, strict=True)]
-        for name, times in found.items()
-    }
-
-
 # ------------------------------------------------------------------ the table
-
-
-def machine() -> str:
-    """What the processor calls itself."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
-    return names[0].strip() if names else platform.machine()
 
 
 def read() -> list[dict[str, str]]:
     """The rows that are kept beside this file."""
-    with OUT.open(newline="", encoding="utf8") as file:
-        return list(csv.DictReader(file))
+    return records.read(OUT)
 
 
 def _memory_rows(tokens: NDArray[np.uint16], folder: Path) -> Iterator[dict[str, Any]]:
@@ -387,10 +368,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     about = {"torch": torch.__version__, "machine": machine()}
-    with OUT.open("w", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, **about} for row in table)
+    write(OUT, FIELDS, ({**row, **about} for row in table))
     for row in table:
         print(*row.values())
 

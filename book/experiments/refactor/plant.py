@@ -9,7 +9,6 @@ takes, and the import of some rooms of the package, is in start.csv. Takes about
 minutes of one CPU thread; needs a system that forks.
 """
 
-import csv
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from book.experiments.gqa.timing import machine
+from book.experiments.records import machine, write
 from book.experiments.refactor import unit
 from book.onefile import stages
 
@@ -261,13 +260,6 @@ def import_seconds(name: str, rounds: int = 5) -> list[float]:
         spent = ended.children_user - began.children_user
         found.append(spent + ended.children_system - began.children_system)
     return found
-
-
-def write(path: Path, fields: list[str], table: list[dict[str, str]]) -> None:
-    with path.open("w", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, fields, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ and the ninetieth percentile of the ratios. CPU seconds on one thread. Compiling
 a C++ compiler and takes a minute.
 """
 
-import csv
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from book.experiments.records import write
 from minillm.config import preset
 from minillm.evaluate import next_token_loss
 from minillm.model import RMSNorm, Transformer
@@ -175,10 +175,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     table = layer_rows() + step_rows()
-    with OUT.open("w", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
+    write(OUT, FIELDS, table)
     for row in table:
         print(*row.values())
 

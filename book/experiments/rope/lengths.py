@@ -10,8 +10,6 @@ is booked under its position in the window. The row of a bucket is the mean over
 positions and all whole windows; lengths.csv holds the rows.
 """
 
-import csv
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +20,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from book.experiments import ablation
+from book.experiments import ablation, records
 from book.experiments.ablation import Run
 from book.experiments.parts import BUILDS, STRETCHES, stretched
 from minillm.data import Corpus, TokenFile
@@ -129,29 +127,19 @@ def measure(run: Run, corpus: Corpus) -> Iterator[Row]:
                 "loss": f"{loss:.5f}",
                 "windows": str(windows),
                 "fingerprint": ablation.mark(run, corpus),
-                "commit": ablation.commit(),
+                "commit": records.commit(),
                 "torch": torch.__version__,
             }
 
 
 def read() -> list[Row]:
     """The rows written so far."""
-    if not TABLE.is_file():
-        return []
-    with TABLE.open(newline="", encoding="utf8") as file:
-        return list(csv.DictReader(file))
+    return records.read(TABLE)
 
 
 def write(rows: list[Row]) -> None:
     """Add the rows of a model, under a header if the file is new."""
-    new = not TABLE.is_file()
-    with TABLE.open("a", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
+    records.append(TABLE, FIELDS, rows)
 
 
 def main() -> int:

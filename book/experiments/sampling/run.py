@@ -9,7 +9,6 @@ question and the measures are in question.md. Trains a judge (once, kept under r
 and takes about five minutes on one thread.
 """
 
-import csv
 import hashlib
 import math
 import re
@@ -22,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from book.experiments import records
 from minillm import checkpoint, config, data
 from minillm.cache import KVCache
 from minillm.generate import generate
@@ -292,13 +292,11 @@ def fingerprint(folder: Path) -> str:
 
 def store(path: Path, rows: list[Row], fields: Sequence[str]) -> None:
     """Write a table; numbers with six digits."""
-    with path.open("w", newline="", encoding="utf8") as file:
-        writer = csv.DictWriter(file, fields, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(
-                {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
-            )
+    told = (
+        {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+        for row in rows
+    )
+    records.write(path, fields, told)
 
 
 def main(shipped: Path = SHIPPED, out: Path = HERE) -> None:

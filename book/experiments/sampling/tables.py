@@ -1,10 +1,10 @@
 """What the rows of ``run.py`` say: means, differences, intervals."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from book.experiments.records import read
 from minillm.plots import interval
 
 HERE = Path(__file__).resolve().parent
@@ -12,8 +12,7 @@ HERE = Path(__file__).resolve().parent
 
 def rows(name: str) -> list[dict[str, str]]:
     """All rows of a table beside this file."""
-    text = (HERE / f"{name}.csv").read_text(encoding="utf8")
-    return list(csv.DictReader(text.splitlines()))
+    return read(HERE / f"{name}.csv")
 
 
 def column(name: str, key: str, measure: str) -> dict[str, list[float]]:
