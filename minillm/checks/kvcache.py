@@ -1350,21 +1350,29 @@ def _name_the_place(function: Any) -> None:
             raise FailedError(hint)
 
 
+SHAPES = (
+    (PADDING, 0, FIRST),
+    (PADDING, FIRST, NEXT),
+    (PADDING, FIRST, 1),
+    ((0,), 0, 3),
+    ((2,), 3, 1),
+    ((0, 0, 4), 4, 5),
+)
+"""Padding, positions read and tokens to come, in batches of all sizes."""
+
+
+def _leaves_alone(given: Tensor, padding: tuple[int, ...]) -> None:
+    if given.tolist() != list(padding):
+        raise FailedError("padding is changed in place. Make a new tensor instead.")
+
+
 def _gives_positions(function: Any) -> None:
-    for padding, start, n_tokens in (
-        (PADDING, 0, FIRST),
-        (PADDING, FIRST, NEXT),
-        (PADDING, FIRST, 1),
-        ((0,), 0, 3),
-        ((2,), 3, 1),
-        ((0, 0, 4), 4, 5),
-    ):
+    for padding, start, n_tokens in SHAPES:
         given = torch.tensor(padding)
         result = _placed(function, given, start, n_tokens)
         if result.dtype != torch.int64:
             raise FailedError(f"positions are int64, but {result.dtype} came back.")
-        if given.tolist() != list(padding):
-            raise FailedError("padding is changed in place. Make a new tensor instead.")
+        _leaves_alone(given, padding)
 
 
 def _counts_from_behind(function: Any) -> None:
@@ -1623,14 +1631,7 @@ def _read(mask: Tensor, place: tuple[int, int]) -> Tensor:
 
 
 def _gives_a_mask(function: Any) -> None:
-    for padding, start, n_tokens in (
-        (PADDING, 0, FIRST),
-        (PADDING, FIRST, NEXT),
-        (PADDING, FIRST, 1),
-        ((0,), 0, 3),
-        ((2,), 3, 1),
-        ((0, 0, 4), 4, 5),
-    ):
+    for padding, start, n_tokens in SHAPES:
         given = torch.tensor(padding)
         result = _masked(function, given, start, n_tokens)
         if result.dtype != torch.bool:
@@ -1638,8 +1639,7 @@ def _gives_a_mask(function: Any) -> None:
                 f"the mask is boolean, but {result.dtype} came back. Compare columns,"
                 " and join with &."
             )
-        if given.tolist() != list(padding):
-            raise FailedError("padding is changed in place. Make a new tensor instead.")
+        _leaves_alone(given, padding)
 
 
 def _sees_its_own_past(function: Any) -> None:

@@ -9,20 +9,11 @@ from torch import nn
 
 from book.experiments.amp import laboratory, run, timing
 from minillm.config import ModelConfig
-from minillm.data import Corpus
 from minillm.evaluate import next_token_loss
 from minillm.model import build
 from minillm.precision import DTYPES, Precision
 
 TINY = ModelConfig(vocab_size=9, context_length=8, n_layers=1, n_heads=2, d_model=24)
-
-
-@pytest.fixture(scope="module")
-def corpus():
-    folder = run.ROOT / "data" / "shakespeare"
-    if not (folder / "meta.json").is_file():
-        pytest.skip("the text is not prepared: run `make data`")
-    return Corpus(folder)
 
 
 @pytest.fixture
@@ -40,11 +31,11 @@ def batch():
 # ------------------------------------------------------------------ the rows
 
 
-def test_every_row_belongs_to_an_arm_as_it_is_now(corpus):
+def test_every_row_belongs_to_an_arm_as_it_is_now(shakespeare):
     """A changed arm, preset or corpus makes its rows stale."""
     for row in run.read():
         assert row["arm"] in run.ARMS
-        assert row["fingerprint"] == run.mark(row["arm"], corpus), row
+        assert row["fingerprint"] == run.mark(row["arm"], shakespeare), row
         assert row["threads"] == "1"
         assert len(row["commit"]) == 12
 
@@ -70,12 +61,12 @@ def test_only_the_arm_without_a_scaler_loses_gradients_to_float16():
 
 
 @pytest.mark.slow
-def test_the_first_steps_of_a_run_come_out_again(corpus):
-    assert run.check(corpus)
+def test_the_first_steps_of_a_run_come_out_again(shakespeare):
+    assert run.check(shakespeare)
 
 
-def test_an_arm_differs_from_float32_in_what_it_is_called_for(corpus):
-    made = {name: run.fresh(name, 0, corpus) for name in run.ARMS}
+def test_an_arm_differs_from_float32_in_what_it_is_called_for(shakespeare):
+    made = {name: run.fresh(name, 0, shakespeare) for name in run.ARMS}
     exact = laboratory.flat(made["float32"][1].parameters())
     for name, (_, model, _, precision) in made.items():
         assert precision.scaler.is_enabled() == (name == "float16"), name
@@ -172,12 +163,12 @@ def test_clipping_first_makes_all_lengths_one():
     assert wrong == pytest.approx(3 * [2.0**-10], rel=1e-4)
 
 
-def test_a_resumed_run_goes_on_as_if_nothing_had_happened(corpus):
+def test_a_resumed_run_goes_on_as_if_nothing_had_happened(shakespeare):
     def scaler():
         return laboratory.PyTorchScaler(2.0**26, 3)
 
-    whole = laboratory.ScaledRun(corpus, scaler(), plant=4).go(range(12))
-    stopped = laboratory.ScaledRun(corpus, scaler(), plant=4).go(range(7))
+    whole = laboratory.ScaledRun(shakespeare, scaler(), plant=4).go(range(12))
+    stopped = laboratory.ScaledRun(shakespeare, scaler(), plant=4).go(range(7))
     again = stopped.resumed(stopped.scaler).go(range(7, 12))
     assert torch.equal(again.weights, whole.weights)
     assert again.scales == whole.scales[7:]

@@ -3,28 +3,17 @@
 import math
 from collections import defaultdict
 
-import pytest
-
 from book.experiments.bigram import run
 from minillm.config import read_toml
-from minillm.data import Corpus
 
 FINAL = [row for row in run.read() if row["stage"] == "final"]
 
 
-@pytest.fixture(scope="module")
-def corpus():
-    folder = run.ROOT / "data" / "shakespeare"
-    if not (folder / "meta.json").is_file():
-        pytest.skip("the text is not prepared: run `make data`")
-    return Corpus(folder)
-
-
-def test_every_row_belongs_to_an_arm_as_it_is_now(corpus):
+def test_every_row_belongs_to_an_arm_as_it_is_now(shakespeare):
     """A changed arm or corpus makes its rows stale, and the chapter quotes them."""
     for row in run.read():
         setting = float(row["alpha"] or row["learning_rate"])
-        assert row["fingerprint"] == run.mark(row["arm"], setting, corpus)
+        assert row["fingerprint"] == run.mark(row["arm"], setting, shakespeare)
 
 
 def test_each_trained_arm_has_all_seeds_and_one_rate():
@@ -60,5 +49,5 @@ def test_no_trained_table_beats_the_counts_on_their_own_text():
     assert all(float(row["train_loss"]) >= float(floor["train_loss"]) for row in FINAL)
 
 
-def test_the_first_steps_of_a_run_come_out_again(corpus):
-    assert run.check(corpus)
+def test_the_first_steps_of_a_run_come_out_again(shakespeare):
+    assert run.check(shakespeare)

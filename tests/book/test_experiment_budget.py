@@ -6,17 +6,8 @@ import pytest
 
 from book.experiments.budget import run
 from minillm import costs
-from minillm.data import Corpus
 
 FINAL = [row for row in run.read() if row["stage"] == "final"]
-
-
-@pytest.fixture(scope="module")
-def corpus():
-    folder = run.text().directory
-    if not (folder / "meta.json").is_file():
-        pytest.skip("the text is not prepared: run `make data`")
-    return Corpus(folder)
 
 
 def as_run(row):
@@ -24,11 +15,11 @@ def as_run(row):
     return run.Run(row["stage"], *numbers, int(row["seed"]))
 
 
-def test_every_row_is_what_the_script_would_write_again(corpus):
+def test_every_row_is_what_the_script_would_write_again(shakespeare):
     """A changed preset or corpus makes rows stale, and the chapter quotes them."""
     for row in run.read():
-        assert row["fingerprint"] == run.mark(as_run(row), corpus)
-        plan = run.configuration(as_run(row), corpus)
+        assert row["fingerprint"] == run.mark(as_run(row), shakespeare)
+        plan = run.configuration(as_run(row), shakespeare)
         assert int(row["parameters"]) == costs.num_parameters(plan.model)
         assert int(row["tokens"]) == costs.train_tokens(plan.model, plan.train)
 
@@ -79,5 +70,5 @@ def test_a_minimum_at_an_edge_is_refused():
         run.lowest([(10, 1.0, 9), (20, 2.0, 4), (30, 3.0, 3)])
 
 
-def test_the_first_steps_of_a_run_come_out_again(corpus):
-    assert run.check(corpus)
+def test_the_first_steps_of_a_run_come_out_again(shakespeare):
+    assert run.check(shakespeare)

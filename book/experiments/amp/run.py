@@ -20,8 +20,9 @@ import torch
 from torch import nn
 
 from book.experiments import records
+from book.experiments.ablation import text
 from minillm.config import RunConfig, fingerprint, preset, read_toml
-from minillm.data import Corpus, prepare
+from minillm.data import Corpus
 from minillm.evaluate import evaluate
 from minillm.model import build
 from minillm.optim import build_optimizers
@@ -29,7 +30,6 @@ from minillm.precision import DTYPES, Precision
 from minillm.train import DivergedError, take_step, with_vocabulary
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
 RESULTS = HERE / "results.csv"
 ARMS = ("float32", "bfloat16", "bfloat16-weights", "float16", "float16-bare")
 ARMS += ("float32-nudged",)
@@ -42,14 +42,6 @@ FIELDS += ["bits_per_byte", "skipped", "scale", "zero_share", "cpu_seconds"]
 FIELDS += ["threads", "fingerprint", "commit", "torch"]
 
 Row = dict[str, str]
-
-
-def text() -> Corpus:
-    """The course's Shakespeare, prepared if it is not there yet."""
-    folder = ROOT / "data" / "shakespeare"
-    if not (folder / "meta.json").is_file():
-        prepare("shakespeare", folder)
-    return Corpus(folder)
 
 
 def arm(name: str, seed: int, corpus: Corpus) -> tuple[RunConfig, dict[str, Any]]:

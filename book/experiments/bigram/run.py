@@ -16,15 +16,15 @@ import numpy as np
 import torch
 
 from book.experiments import records
+from book.experiments.ablation import text
 from minillm.config import RunConfig, fingerprint, from_dict, read_toml
-from minillm.data import Corpus, prepare
+from minillm.data import Corpus
 from minillm.evaluate import evaluate
 from minillm.model import Bigram
 from minillm.precision import Precision
 from minillm.train import take_step, with_vocabulary
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
 RESULTS = HERE / "results.csv"
 TUNING_SEEDS, SEEDS = (100, 101), tuple(range(8))
 EARLY = 50  # a row of each run at this step too, for --check
@@ -32,14 +32,6 @@ FIELDS = ["stage", "arm", "alpha", "learning_rate", "seed", "step", "tokens"]
 FIELDS += ["train_loss", "val_loss", "cpu_seconds", "threads", "fingerprint"]
 FIELDS += ["commit", "torch"]
 KEY = ("stage", "arm", "alpha", "learning_rate", "seed", "fingerprint")
-
-
-def text() -> Corpus:
-    """The course's Shakespeare, prepared if it is not there yet."""
-    folder = ROOT / "data" / "shakespeare"
-    if not (folder / "meta.json").is_file():
-        prepare("shakespeare", folder)
-    return Corpus(folder)
 
 
 def arm(name: str, seed: int, rate: float, corpus: Corpus) -> tuple[RunConfig, dict]:
