@@ -241,7 +241,7 @@ class Contender:
     ) -> None:
         words = [str(python), *map(str, command)]
         self.name = " ".join(words[1:])
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with us)
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
