@@ -31,8 +31,8 @@ NAMES = ("shakespeare", "shakespeare-complete", "python-docs")
 TEXT_KEY = "text"
 """The key, or column, that holds a document in .jsonl, .parquet and datasets."""
 
-PIECE_LENGTH = 2**20
-"""About how many characters of a text are in memory at once."""
+PIECE_LENGTH = 2**18
+"""About how many characters a piece has. A few pieces are in memory at once."""
 
 FETCH_SECONDS = 120
 """How long a fetch may take before it is given up."""

@@ -17,19 +17,23 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from filelock import Timeout
 from jaxtyping import Int
 from numpy.typing import NDArray
-from torch import Tensor
 
 from minillm import corpora, files
 from minillm import tokenizer as tokenizers
 from minillm.corpora import Document, Source, Survey
 from minillm.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    # To prepare text takes no PyTorch: it is imported when the first batch is made.
+    Tensor = Any
 
 Batch = tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]
 """Inputs and targets: ``targets[b, t]`` is the token that follows ``inputs[b, t]``."""
@@ -327,6 +331,8 @@ class TokenFile:
             )
         # Copies, so that neither changes when the other is written to.
         inputs, targets = rows[:, :-1].copy(), rows[:, 1:].copy()
+        import torch  # here, for `minillm prepare` never asks for a batch
+
         return torch.from_numpy(inputs), torch.from_numpy(targets)
 
     def _check_size(self) -> None:

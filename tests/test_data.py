@@ -574,6 +574,19 @@ def test_preparing_needs_memory_for_some_pieces_only(num_files, tmp_path, monkey
     assert peak < 2_000_000
 
 
+def test_preparing_does_not_wait_for_pytorch(tmp_path):
+    """Three seconds, and more memory than all the rest of it."""
+    code = (
+        "import sys; from minillm import data;"
+        f"data.prepare_text('to be or not ' * 9, {str(tmp_path / 'c')!r});"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
 def test_progress_is_reported_and_reaches_the_end(tmp_path):
     """A bar that stops at 93 %, or one for a single stage of three."""
     seen: list[data.Progress] = []

@@ -368,6 +368,27 @@ def test_a_million_letters_or_blanks_in_a_row_are_encoded_or_refused():
         byte_pairs.encode(" \n" * 600_000 + "x")
 
 
+PUBLISHED_PATTERN = (
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+)
+
+
+@quick
+@given(MIXED)
+def test_words_are_those_of_gpt2s_published_rule(text):
+    """Written for speed, the rule could cut in another place."""
+    ours = regex.findall(tokenizer.SPLIT_PATTERN, text)
+    assert ours == regex.findall(PUBLISHED_PATTERN, text)
+
+
+def test_the_name_of_the_end_is_ordinary_text(bpe):
+    """A page about language models would end in its middle, or be refused."""
+    for text in ("<|endoftext|>", "a <|endoftext|><|endoftext|> b"):
+        ids = bpe.encode(text)
+        assert bpe.end_of_text not in ids
+        assert bpe.decode(ids) == text
+
+
 def test_a_tokenizer_can_be_pickled(bpe):
     """A data loader's worker process gets its tokenizer that way."""
     bpe.encode("once")
