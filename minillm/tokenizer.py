@@ -257,7 +257,7 @@ class BPETokenizer(_Tokenizer):
             mergeable_ranks={token: id_ for id_, token in enumerate(self.tokens[:-1])},
             # None is allowed in a text, where their names are ordinary text. But one
             # there must be: tiktoken looks for none at every single character.
-            special_tokens={END_OF_TEXT: self.end_of_text},
+            special_tokens={END_OF_TEXT: self.vocab_size - 1},
         )
 
 
