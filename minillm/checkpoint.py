@@ -16,7 +16,7 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from minillm import tokenizer as tokenizers
 from minillm.config import ModelConfig, RunConfig, from_dict, to_dict
@@ -237,9 +238,33 @@ def step_folders(checkpoints: Path) -> list[tuple[int, Path]]:
 
 def build_empty(config: ModelConfig) -> LanguageModel:
     """A model whose parameters hold nothing yet, without the time to draw them."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NothingDrawn():
         model = build(config)
-    return model.to_empty(device="cpu")
+    for module in model.modules():  # as to_empty, which would import the compiler too
+        for name, parameter in module.named_parameters(recurse=False):
+            room = torch.empty(parameter.shape, dtype=parameter.dtype)
+            setattr(module, name, nn.Parameter(room))
+    return model
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Inside, what initialises a tensor leaves it as it is.
+
+    Even of a tensor without content, PyTorch wants to know what drawing it would do,
+    and imports its compiler to find out: four seconds before the first token.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return given["tensor"]
+        return func(*args, **given)
 
 
 def load_parameters(model: LanguageModel, path: Path) -> None:

@@ -5,6 +5,8 @@ import json
 import pickle
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import torch
 
 from minillm import checkpoint, data, tokenizer
 from minillm.checkpoint import TrainerState
+from minillm.config import ModelConfig
 from minillm.evaluate import next_token_loss
 from minillm.files import write_json
 from minillm.model import build
@@ -77,6 +80,34 @@ def test_a_checkpoint_speaks_without_its_corpus(tmp_path, parts):
     shutil.rmtree(tmp_path / "corpus")
     loaded = checkpoint.load(folder)
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("the cat")) == "the cat"
+
+
+@pytest.mark.parametrize("kind", ["transformer", "bigram"])
+def test_reading_a_model_does_not_import_the_compiler(kind):
+    """Four seconds of every `minillm generate`, more than all the rest of it."""
+    code = (
+        "import sys; from minillm.checkpoint import build_empty;"
+        "from minillm.config import ModelConfig;"
+        f"build_empty(ModelConfig(kind={kind!r}, vocab_size=7));"
+        "print({'torch._dynamo', 'sympy'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_an_empty_model_has_the_parameters_of_a_full_one():
+    """Without a gradient, or tied, it would train to something else."""
+    for kind in ("transformer", "bigram"):
+        config = ModelConfig(kind=kind, vocab_size=7, n_layers=1)
+        empty = dict(checkpoint.build_empty(config).named_parameters())
+        full = dict(build(config).named_parameters())
+        assert list(empty) == list(full)
+        for name, parameter in full.items():
+            assert empty[name].shape == parameter.shape
+            assert empty[name].requires_grad
+            assert str(empty[name].device) == "cpu"
 
 
 def test_best_and_last_are_kept_and_nothing_else(tmp_path, parts):
