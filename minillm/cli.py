@@ -206,6 +206,7 @@ def generate(options: argparse.Namespace) -> int:
     """Let a model continue a prompt."""
     import torch
 
+    from minillm import fast
     from minillm.complete import complete
     from minillm.sample import Sampler
 
@@ -217,15 +218,27 @@ def generate(options: argparse.Namespace) -> int:
     )
     if options.seed is not None and not 0 <= options.seed < 2**32:
         raise ValueError(f"seed ({options.seed}) must be in [0, 2**32)")
-    loaded = _load(options)
-    device = next(loaded.model.parameters()).device
+    cache = None
+    if options.packaged:
+        for name in ("int8", "no_cache"):
+            if getattr(options, name):
+                raise ValueError(f"--{name} cannot be used with --packaged")
+        loaded = fast.load_package(options.run)
+        model = loaded.model
+        assert isinstance(model, fast.Packaged)
+        cache = model.empty_cache()
+    else:
+        loaded = _load(options)
+        model = fast.quantize(loaded.model) if options.int8 else loaded.model
+        model = fast.fuse(model)
+    device = next(model.parameters()).device
     generator = torch.Generator(device)
     if options.seed is None:
         generator.seed()
     else:
         generator.manual_seed(options.seed)
     pieces = complete(
-        loaded.model,
+        model,
         loaded.tokenizer,
         options.prompt,
         options.max_new_tokens,
@@ -233,6 +246,7 @@ def generate(options: argparse.Namespace) -> int:
         generator,
         stop=options.stop,
         use_cache=not options.no_cache,
+        past_key_values=cache,
     )
     first = next(pieces, "")  # a mistake is found before anything is printed
     print(options.prompt + first, end="", flush=True)
@@ -243,11 +257,17 @@ def generate(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Write a model in another program's format."""
+    """Write a model in another program's format, or as machine code."""
     from minillm import huggingface
 
     loaded = _load(options)
     out = options.out or options.run / options.format
+    if options.format == "aoti":
+        from minillm import fast
+
+        fast.package(loaded.model, loaded.config, loaded.tokenizer, out)
+        print(f"{out}: speaks with minillm generate {out} --packaged")
+        return 0
     huggingface.export(loaded.model, loaded.tokenizer, out)
     print(f"{out}: opens with transformers.AutoModelForCausalLM.from_pretrained")
     return 0
@@ -415,11 +435,25 @@ def _generate_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--no_cache", action="store_true", help="read all again for each token"
     )
+    one.add_argument(
+        "--int8", action="store_true", help="round matrices to eight bits: less memory"
+    )
+    one.add_argument(
+        "--packaged",
+        action="store_true",
+        help="run the machine code that `export --format aoti` wrote into RUN",
+    )
 
 
 def _export_arguments(one: argparse.ArgumentParser) -> None:
     _add_run(one)
-    one.add_argument("--format", choices=("huggingface",), default="huggingface")
+    one.add_argument(
+        "--format",
+        choices=("huggingface", "aoti"),
+        default="huggingface",
+        help="aoti: a step compiled for this machine; needs a C++ compiler and a minute"
+        " (huggingface)",
+    )
     one.add_argument("--out", type=Path, help="folder to write (RUN/FORMAT)")
 
 

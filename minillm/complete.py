@@ -26,6 +26,7 @@ def complete(
     *,
     stop: str | Sequence[str] = (),
     use_cache: bool = True,
+    past_key_values: KVCache | None = None,
     overflow: Overflow = "slide",
 ) -> Iterator[str]:
     """Yield the text that follows ``prompt``, piece by piece.
@@ -41,6 +42,8 @@ def complete(
             yielded, and neither is what follows. The tokenizer's end of text always
             stops.
         use_cache: False reads everything again for each token. Same text, slower.
+        past_key_values: an empty cache to use; one that is large enough is made if left
+            out.
         overflow: see :func:`minillm.generate.stream`.
 
     Raises:
@@ -56,8 +59,7 @@ def complete(
         raise ValueError(f"max_new_tokens ({max_new_tokens}) must not be negative")
     device = next(model.parameters()).device
     tokens = torch.tensor([tokenizer.encode(prompt)], device=device)  # (1, T)
-    past_key_values = None
-    if use_cache:
+    if use_cache and past_key_values is None:
         room = min(model.config.context_length, tokens.shape[1] + max_new_tokens)
         past_key_values = KVCache.empty(
             model.config, 1, room, like=next(model.parameters())

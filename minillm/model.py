@@ -266,7 +266,7 @@ class Transformer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = build_norm(config)
-        self.head: nn.Linear | None = None
+        self.head: nn.Module | None = None
         if not config.tied:
             self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.reset_parameters(seed)
@@ -335,8 +335,10 @@ class Transformer(nn.Module):
         for layer, block in enumerate(self.blocks):
             past = None if past_key_values is None else past_key_values.layers[layer]
             x = block(x, rotation, mask, past)
-        head = self.embedding if self.head is None else self.head
-        return F.linear(self.norm(x), head.weight)  # (B, T, V)
+        x = self.norm(x)
+        if self.head is None:  # tied
+            return F.linear(x, self.embedding.weight)  # (B, T, V)
+        return self.head(x)
 
     @property
     def num_parameters(self) -> int:
