@@ -14,7 +14,7 @@ import pytest
 import tiny
 import torch
 
-from minillm import checkpoint, cli, data
+from minillm import checkpoint, cli, data, fast
 
 QUICK = [
     *("--d_model", "24", "--n_heads", "4", "--n_kv_heads", "2", "--n_layers", "2"),
@@ -145,6 +145,35 @@ def test_an_export_can_speak_be_measured_and_exported_again(stand_in, capsys):
         assert Path("again", name).read_bytes() == Path("hf", name).read_bytes()
     Path("hf/minillm_tokenizer.json").unlink()
     assert "hf holds no minillm_tokenizer.json" in mistake(capsys, "generate", "hf")
+
+
+def test_eight_bits_write_nearly_the_same(stand_in, capsys):
+    words = ["generate", "--seed", "5", "--max_new_tokens", "9", "--temperature", "0"]
+    text = run(capsys, *words, "--int8")
+    assert len(text) == len(run(capsys, *words))
+
+
+def test_a_package_speaks_when_it_is_asked_to(stand_in, capsys, monkeypatch):
+    """Machine code is only run on demand; the folder is a checkpoint all the same."""
+    steps = []
+
+    def interpreted(tokens, *places):
+        steps.append(places[0].shape[2])
+        return step(tokens, *places)
+
+    step = fast._Step(checkpoint.load(Path("runs/llama")).model)
+    monkeypatch.setattr(
+        fast, "_compile", lambda model, size, tune, path: path.write_bytes(b"code")
+    )
+    monkeypatch.setattr(fast, "_run", lambda path: interpreted)
+    assert "--packaged" in run(capsys, "export", "--format", "aoti", "--out", "fast")
+    steps.clear()
+    words = ["--seed", "5", "--max_new_tokens", "9"]
+    text = run(capsys, "generate", "runs/llama", *words)
+    assert run(capsys, "generate", "fast", *words) == text
+    assert steps == []
+    assert run(capsys, "generate", "fast", "--packaged", *words) == text
+    assert steps == list(range(2, 10))
 
 
 def test_training_goes_on_where_it_was_told_to_stop(stand_in, capsys):
@@ -370,6 +399,15 @@ def test_a_mistake_gets_one_line_with_the_name_and_the_rule(
         ),
         (["train", "--out", "config.txt", *QUICK], "config.txt must be a folder"),
         (["export", "--out", "."], "exists already"),
+        (["export", "--format", "aoti", "--out", "."], "exists already"),
+        (
+            ["generate", "--packaged"],
+            "runs/llama holds no decoder.pt2; make one with: minillm export",
+        ),
+        (
+            ["generate", "--packaged", "--int8"],
+            "--int8 cannot be used with --packaged",
+        ),
     ],
     ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "",
 )

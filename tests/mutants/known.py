@@ -177,4 +177,40 @@ KNOWN = (
         "return 2 * forward_flops_per_token(config, (config.context_length + 1) / 2)",
         "backward is counted once",
     ),
+    Mutant(
+        "fast.py",
+        "torch.cat([-sin, sin], dim=-1),",
+        "torch.cat([sin, sin], dim=-1),",
+        "a fused step turns heads the wrong way",
+    ),
+    Mutant(
+        "fast.py",
+        "self.run(tokens.contiguous(), *_places(cache, stop))",
+        "self.run(tokens, *_places(cache, stop))",
+        "machine code reads a column of tokens as if it were a row",
+    ),
+    Mutant(
+        "fast.py",
+        "return len(tokens) == self.batch_size and cache.max_length == _room(self)",
+        "return len(tokens) == self.batch_size",
+        "machine code reads a cache of another size",
+    ),
+    Mutant(
+        "fast.py",
+        "steps = F.pad(steps, (0, -weight.shape[1] % BLOCK))",
+        "steps = steps",
+        "the product with eight-bit weights reads beyond the end of a row",
+    ),
+    Mutant(
+        "fast.py",
+        "and cache.padding is None",
+        "",
+        "a fused step lets padded rows look at their pads",
+    ),
+    Mutant(
+        "fast.py",
+        "if passport.get(name) != value:",
+        "if name == 'system' and passport.get(name) != value:",
+        "machine code for another processor is run",
+    ),
 )
