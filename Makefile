@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 CHAPTERS := $(wildcard book/[0-9]*.ipynb)
-NOTEBOOKS := $(CHAPTERS) book/claims.ipynb
+NOTEBOOKS := $(CHAPTERS) book/claims.ipynb book/speed.ipynb
 
 # How many tests run at once; notebooks and the browser's tests keep together.
 JOBS ?= 2
@@ -61,8 +62,13 @@ train: data ## train a small Llama on Shakespeare and let it write (minutes)
 	$(BIN)/minillm train llama $(if $(wildcard runs/llama),--resume)
 	$(BIN)/minillm generate runs/llama
 
-bench: data ## measure what the package needs and reaches (long)
+$(PEERS): $(READY) benchmarks/requirements.txt
+	$(BIN)/pip install --quiet --no-compile -r benchmarks/requirements.txt -c constraints.txt
+	@touch $@
+
+bench: data $(PEERS) ## compare with other libraries, for the page on speed (half an hour)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python book/tools/renb.py book/speed.ipynb
 
 experiments: data ## make every run behind the chapters; resumes (hours)
 	$(BIN)/python -m book.experiments.bigram.run
