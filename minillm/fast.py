@@ -125,12 +125,15 @@ class Fused(Decoder):
         x = self.embedding(tokens[:, 0])  # (B, D)
         if self.position is not None:
             x = x + self.position.weight[position]
+        turn = None
+        if self.rotation is not None:
+            turn = [table[position] for table in self.rotation]  # (E,) each
         for layer, past in zip(self.layers, cache.layers, strict=True):
             joined = layer.query_key_value(layer.attention_norm(x))
             heads = joined.view(len(x), -1, 1, d_head)  # (B, H+K+K, 1, E)
             q_k, v = heads[:, :n_rotated], heads[:, n_rotated:]
-            if self.rotation is not None:
-                cos, sin = (table[position] for table in self.rotation)
+            if turn is not None:
+                cos, sin = turn
                 first, second = q_k.to(cos.dtype).chunk(2, dim=-1)
                 exchanged = torch.cat([second, first], dim=-1)
                 q_k = (q_k * cos + exchanged * sin).to(x.dtype)
@@ -270,10 +273,15 @@ def quantize(model: LanguageModel) -> LanguageModel:
     its embedding, because rows that are looked up cost nothing to keep exact.
 
     Raises:
-        ValueError: the model is a bigram, which has no matrix to multiply by.
+        ValueError: the model is a bigram, which has no matrix to multiply by, or not on
+            a CPU.
     """
     if not isinstance(model, Transformer):
         raise ValueError("a bigram is a table: it has no matrix to round to int8")
+    if model.embedding.weight.device.type != "cpu":
+        raise ValueError(
+            f"device ({model.embedding.weight.device}) must be cpu for int8"
+        )
     head = model.embedding.weight if model.head is None else model.head.weight
     for module in list(model.blocks.modules()):
         for name, part in list(module.named_children()):

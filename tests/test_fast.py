@@ -23,6 +23,7 @@ from minillm.tokenizer import CharTokenizer
 
 EXACT = {"atol": 1e-9, "rtol": 1e-9}
 ALPHABET = CharTokenizer("".join(chr(ord("A") + number) for number in range(V)))
+CONFIG = small_config("llama", n_layers=1, context_length=11)
 
 
 def cache(model: LanguageModel, n_rows: int = B, length: int = T) -> KVCache:
@@ -183,14 +184,14 @@ def test_fused_and_quantized_is_quantized(rung: str) -> None:
     torch.testing.assert_close(scores, expected, atol=0.05, rtol=0.02)
 
 
-def test_a_bigram_has_nothing_to_round() -> None:
+def test_what_cannot_be_rounded_is_refused() -> None:
     with pytest.raises(ValueError, match="a bigram is a table"):
         fast.quantize(build(ModelConfig(kind="bigram", vocab_size=V)))
+    with pytest.raises(ValueError, match=r"device \(meta\) must be cpu for int8"):
+        fast.quantize(random_model(CONFIG).to("meta"))
 
 
 # ------------------------------------------------------------------ packaged
-
-CONFIG = small_config("llama", n_layers=1, context_length=11)
 
 
 @pytest.fixture(scope="module")
