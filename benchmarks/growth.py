@@ -339,20 +339,11 @@ def timing(
     }
 
 
-def fitted(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """How CPU seconds grow with FLOPs, over the sizes and over the context lengths."""
-    middle = (WIDTHS[1], DEPTHS[1])
-    some = [row for row in rows if row["what"] == "step"]
-    chosen = {
-        "size": [row for row in some if row["varies"] == "size"],
-        "context": [r for r in some if (r["d_model"], r["n_layers"]) == middle],
-    }
-    return {
-        name: round(
-            exponent([r["gflop"] for r in these], [r["cpu_seconds"] for r in these]), 3
-        )
-        for name, these in chosen.items()
-    }
+def fitted(rows: Sequence[dict[str, Any]]) -> float:
+    """The power of a step's FLOPs with which its CPU seconds grow, over all sizes."""
+    sizes = [row for row in rows if row.get("varies") == "size"]
+    gflop, seconds = ([row[key] for row in sizes] for key in ("gflop", "cpu_seconds"))
+    return round(exponent(gflop, seconds), 3)
 
 
 def main(threads: int) -> None:
@@ -371,4 +362,4 @@ def main(threads: int) -> None:
         )
         for task, by_size in held.items()
     ]
-    write("growth", goals, [*rows, *timed], threads, ["numpy"], exponents=fitted(timed))
+    write("growth", goals, [*rows, *timed], threads, ["numpy"], exponent=fitted(timed))
