@@ -136,8 +136,14 @@ class TrainConfig:
     """Rate at the last step, for a peak of ``learning_rate``."""
     muon_learning_rate: float = 2e-2
     """Peak rate of Muon; follows the same schedule."""
-    schedule: Literal["cosine", "wsd"] = "cosine"
-    """``wsd``: warm up, stay, and decay over the last ``decay_steps`` only."""
+    muon_momentum: float = 0.95
+    """How much of its last direction Muon keeps at each step."""
+    muon_newton_schulz_steps: int = 5
+    """Iterations by which Muon makes an update orthogonal; each costs three products of
+    matrices for every matrix."""
+    schedule: Literal["cosine", "linear", "wsd"] = "cosine"
+    """How the rate falls after the warm-up: along half a cosine, on a straight line, or
+    (``wsd``) not before the last ``decay_steps``."""
     warmup_steps: int = 100
     decay_steps: int = 0
     """Length of the decay of ``wsd``; 0 means a fifth of ``steps``."""
@@ -168,6 +174,7 @@ class TrainConfig:
             "accumulate",
             "learning_rate",
             "muon_learning_rate",
+            "muon_newton_schulz_steps",
             "grad_clip",
             "log_every",
             "eval_every",
@@ -187,7 +194,7 @@ class TrainConfig:
                 f"min_learning_rate ({self.min_learning_rate}) must be in"
                 f" [0, learning_rate={self.learning_rate}]"
             )
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "muon_momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be in [0, 1)")
         if self.weight_decay < 0:

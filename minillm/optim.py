@@ -13,11 +13,11 @@ def schedule(step: int, config: TrainConfig) -> float:
     """The learning rate at ``step`` as a share of its peak, in (0, 1].
 
     Linear warm-up, then down to ``min_learning_rate`` at the last step: along half a
-    cosine over all that is left (``cosine``), or on a straight line over the last
-    ``decay_steps`` only (``wsd``: warm up, stay, decay).
+    cosine over all that is left (``cosine``), on a straight line over all that is left
+    (``linear``), or over the last ``decay_steps`` only (``wsd``: warm up, stay, decay).
 
-    Papers: Loshchilov & Hutter 2016, arXiv:1608.03983 (cosine); Hu et al. 2024,
-    arXiv:2404.06395 (WSD).
+    Papers: Loshchilov & Hutter 2016, arXiv:1608.03983 (cosine); Defazio et al. 2023,
+    arXiv:2310.07831 (linear); Hu et al. 2024, arXiv:2404.06395 (WSD).
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
@@ -27,7 +27,7 @@ def schedule(step: int, config: TrainConfig) -> float:
         decay_steps = config.decay_steps or max(1, min(decay_steps, config.steps // 5))
     began = config.steps - decay_steps
     progress = min(1.0, max(0, step - began) / max(1, decay_steps - 1))
-    if config.schedule == "wsd":
+    if config.schedule != "cosine":
         return 1.0 - (1.0 - lowest) * progress
     return lowest + (1.0 - lowest) * 0.5 * (1 + math.cos(math.pi * progress))
 
@@ -67,7 +67,11 @@ def build_optimizers(
     if hidden:
         optimizers.append(
             torch.optim.Muon(
-                hidden, lr=config.muon_learning_rate, weight_decay=config.weight_decay
+                hidden,
+                lr=config.muon_learning_rate,
+                weight_decay=config.weight_decay,
+                momentum=config.muon_momentum,
+                ns_steps=config.muon_newton_schulz_steps,
             )
         )
     return optimizers

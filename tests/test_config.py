@@ -96,6 +96,11 @@ def test_an_impossible_model_is_refused_by_name_value_and_rule(wrong, message):
             r"min_learning_rate \(0.002\) must be in \[0, learning_rate=0.001\]",
         ),
         ({"beta2": 1.0}, r"beta2 \(1.0\) must be in \[0, 1\)"),
+        ({"muon_momentum": 1.0}, r"muon_momentum \(1.0\) must be in \[0, 1\)"),
+        (
+            {"muon_newton_schulz_steps": 0},
+            r"muon_newton_schulz_steps \(0\) must be positive",
+        ),
         ({"seed": -1}, r"seed \(-1\) must be in \[0, 2\*\*32\)"),
         ({"device": "gpu"}, r"device \(gpu\) must be auto, cpu, cuda"),
         ({"precision": "fp16"}, r"precision \('fp16'\) must be one of float32, bf"),

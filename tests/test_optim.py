@@ -59,6 +59,24 @@ def test_muon_moves_the_matrices_of_the_blocks_and_nothing_else():
     assert isinstance(adamw, torch.optim.AdamW)
 
 
+def test_muon_has_the_configured_momentum_and_newton_schulz_steps():
+    """The fields were checked and printed, and the optimiser kept its own numbers."""
+    settings = TrainConfig(
+        optimizer="muon", muon_momentum=0.7, muon_newton_schulz_steps=2
+    )
+    _, muon = build_optimizers(small_model(), settings)
+    (group,) = muon.param_groups
+    assert (group["momentum"], group["ns_steps"]) == (0.7, 2)
+
+
+def test_muon_is_by_default_what_pytorch_makes_of_it():
+    """Runs from before the two fields must come out again."""
+    _, muon = build_optimizers(small_model(), TrainConfig(optimizer="muon"))
+    plain = torch.optim.Muon([torch.nn.Parameter(torch.ones(2, 2))])
+    for name in ("momentum", "ns_steps"):
+        assert muon.param_groups[0][name] == plain.param_groups[0][name]
+
+
 def test_the_betas_are_the_configured_ones():
     (one,) = build_optimizers(small_model(), TrainConfig(beta1=0.7, beta2=0.8))
     assert {group["betas"] for group in one.param_groups} == {(0.7, 0.8)}
@@ -95,7 +113,19 @@ def test_wsd_stays_at_the_peak_and_decays_at_the_end_only():
     assert schedule(81, default) < 1.0
 
 
-@pytest.mark.parametrize("kind", ["cosine", "wsd"])
+def test_linear_falls_on_one_line_from_the_end_of_the_warm_up():
+    settings = TrainConfig(
+        steps=100, warmup_steps=10, schedule="linear", decay_steps=20,
+        learning_rate=4e-3, min_learning_rate=0,
+    )  # fmt: skip
+    shares = [schedule(step, settings) for step in range(100)]
+    assert shares[9:11] == [1.0, 1.0]
+    falls = [a - b for a, b in pairwise(shares[10:])]
+    assert falls == pytest.approx([1 / 89] * 89)
+    assert shares[99] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "wsd"])
 @pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (2, 0), (2, 1), (5, 4)])
 def test_the_shortest_runs_have_a_rate(kind, steps, warmup):
     settings = TrainConfig(steps=steps, warmup_steps=warmup, schedule=kind)
