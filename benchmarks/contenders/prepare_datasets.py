@@ -36,9 +36,9 @@ processes = int(workers) if int(workers) > 1 else None
 encoded = rows.map(encode, remove_columns=["text"], num_proc=processes)
 total = int(np.sum(encoded["length"], dtype=np.int64))
 tokens = np.memmap(out, dtype=np.uint16, mode="w+", shape=(total,))
-at = 0
-for number in range(SHARDS):
-    shard = encoded.shard(SHARDS, number, contiguous=True).with_format("numpy")
+at, shards = 0, min(SHARDS, len(encoded))
+for number in range(shards):
+    shard = encoded.shard(shards, number, contiguous=True).with_format("numpy")
     ids = np.concatenate(shard["ids"])
     tokens[at : at + len(ids)] = ids
     at += len(ids)
