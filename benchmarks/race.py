@@ -121,7 +121,7 @@ def start(
 def _scores(contender: Contender, tokens: list[Any], folder: Path) -> torch.Tensor:
     path = folder / "scores.safetensors"
     contender.ask("score", tokens=tokens, path=str(path))
-    return load_file(path)["scores"]
+    return load_file(path)["scores"].clone()  # the file is written to again
 
 
 def require_close(
@@ -162,7 +162,7 @@ def row(
         speeds: tokens a second of each, round by round.
         against: whom it is compared with, in the same rounds.
         cpu_seconds: of its turns.
-        memory: from its ``memory``.
+        memory: from its ``memory``; a compiler runs in the process that it serves.
         more: what else is known.
     """
     speed, ratio = spread(speeds[name]), ratios(speeds[name], speeds[against])
