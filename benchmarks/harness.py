@@ -17,7 +17,6 @@ import json
 import os
 import platform
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -338,6 +337,8 @@ class Stopwatch:
 
 def peak_mebibytes() -> float:
     """The most memory that this process has held so far."""
+    import resource  # Windows has none, and reads the results all the same
+
     status = Path("/proc/self/status")
     if status.exists():
         # Linux lets a new program inherit the peak of the one that started it, in the

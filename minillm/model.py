@@ -159,14 +159,17 @@ class Attention(nn.Module):
             q, k = rotate(q, rotation), rotate(k, rotation)
         if past is not None:
             k, v = past.append(k, v)  # (B, K, S, E)
+        # PyTorch aligns is_causal at the top left: right only when S equals T. A single
+        # query is the last position and may look at everything.
+        is_causal = False
+        if mask is None and x.shape[1] > 1:  # a branch: compiled, T is no plain number
+            is_causal = True
         mixed = F.scaled_dot_product_attention(
             q,
             k,
             v,
             attn_mask=mask,
-            # PyTorch aligns is_causal at the top left: right only when S equals T. A
-            # single query is the last position and may look at everything.
-            is_causal=mask is None and x.shape[1] > 1,
+            is_causal=is_causal,
             dropout_p=self.dropout if self.training else 0.0,
             enable_gqa=self.n_kv_heads != self.n_heads,
         )  # (B, H, T, E)

@@ -11,14 +11,14 @@ KNOWN = (
     ),
     Mutant(
         "model.py",
-        "is_causal=mask is None and x.shape[1] > 1,",
-        "is_causal=False,",
+        "is_causal = True",
+        "is_causal = False",
         "attention is not causal in training",
     ),
     Mutant(
         "model.py",
-        "is_causal=mask is None and x.shape[1] > 1,",
-        "is_causal=mask is None,",
+        "if mask is None and x.shape[1] > 1:",
+        "if mask is None:",
         "one query of many keys sees the first alone: top-left alignment",
     ),
     Mutant(
@@ -212,5 +212,12 @@ KNOWN = (
         "if passport.get(name) != value:",
         "if name == 'system' and passport.get(name) != value:",
         "machine code for another processor is run",
+    ),
+    Mutant(
+        "model.py",
+        "        is_causal = False\n        if mask is None and x.shape[1] > 1:"
+        "  # a branch: compiled, T is no plain number\n            is_causal = True\n",
+        "        is_causal = mask is None and x.shape[1] > 1\n",
+        "a compiled model that has met two lengths runs uncompiled",
     ),
 )
