@@ -140,11 +140,15 @@ def main() -> None:
         "--train_characters", type=int, help="where the rest begins (nine tenths)"
     )
     options = parser.parse_args()
+    if not options.text.is_file():
+        parser.error(f"text ({options.text}) must be a file")
     text = options.text.read_text(encoding="utf-8")
     train_ids, val_ids, vocabulary = split(text, options.train_characters)
     for what, ids in (("train on", train_ids), ("predict", val_ids)):
         if len(ids) < CONTEXT + 2:
-            parser.error(f"characters to {what} ({len(ids)}) must be {CONTEXT + 2}")
+            parser.error(
+                f"characters to {what} ({len(ids)}) must be at least {CONTEXT + 2}"
+            )
     model = train(train_ids, vocabulary, options.seed, options.steps)
     loss, predicted = evaluate(model, val_ids)
     said = {
