@@ -103,6 +103,6 @@ lock: $(READY) ## write constraints.txt from what .venv holds
 	$(BIN)/python book/tools/lock.py
 
 clean: ## remove what was made, except data and runs
-	rm -rf $(VENV) _build .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	rm -rf $(VENV) .litgpt _build .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.harness import Stopwatch, peak_mebibytes, serve
@@ -122,6 +123,30 @@ class Llama:
             "cpu_seconds": watch.cpu_seconds,
         }
 
+    # ------------------------------------------------------------------ shares
+
+    def product_share(
+        self, prompt: list[list[int]] | None = None, new_tokens: int = 0
+    ) -> float:
+        """Which share of writing, or of a training step, are products and attention.
+
+        Those are PyTorch's own, and the same for everybody: whoever spares all the
+        rest is 1 / share times as fast, and nobody is faster.
+        """
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            if prompt is None:
+                self._step()
+            else:
+                self.generate(prompt, new_tokens)
+        spent = {one.key: one.self_cpu_time_total for one in seen.key_averages()}
+        products = sum(
+            time
+            for key, time in spent.items()
+            if key in ("aten::mm", "aten::bmm", "aten::addmm")
+            or "_scaled_dot_product" in key
+        )
+        return products / sum(spent.values())
+
     # ------------------------------------------------------------------ the process
 
     def memory(self) -> dict[str, float]:
@@ -133,5 +158,13 @@ class Llama:
 
     def serve(self, **more: Callable[..., Any]) -> None:
         """Answer until nobody asks any more."""
-        names = ("count", "score", "begin", "train", "generate", "memory")
+        names = (
+            "count",
+            "score",
+            "begin",
+            "train",
+            "product_share",
+            "generate",
+            "memory",
+        )
         serve({**{name: getattr(self, name) for name in names}, **more})
