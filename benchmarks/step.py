@@ -26,7 +26,7 @@ from minillm.config import DataConfig
 BATCH_SIZE, LENGTH = 4, 256
 STEPS = 3
 """In one turn."""
-ROUNDS = 9
+ROUNDS = 7
 NUM_BATCHES = 8
 LOSS_TOLERANCE = 1e-4
 """By which share of the loss two peers may differ."""

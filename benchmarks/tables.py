@@ -61,7 +61,7 @@ def goals(names: Sequence[str] = BENCHMARKS) -> str:
     """All goals, with what was measured and its quartiles, and whether they hold."""
     lines = [
         [
-            goal["name"],
+            goal["name"].replace("--", r"\-\-"),  # or a typographer makes a dash of it
             number(goal["at_least"]),
             number(goal["aim"]),
             number(goal["measured"]),

@@ -137,7 +137,7 @@ def curves(
             if len(every) <= 10:  # few enough to name each, in place of powers of ten
                 ax.set_xticks(every, [f"{place:,g}" for place in every], minor=False)
                 ax.minorticks_off()
-        else:
+        elif not marker:  # a marker at the edge would be cut in half
             ax.set_xlim(every[0], every[-1])
         if log_y:
             ax.set_yscale("log")
