@@ -15,17 +15,13 @@ page are made from them.
 
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks import climb
+from benchmarks import climb, harness
 from minillm import config, costs
 from minillm.config import LADDER, fingerprint, preset
 from minillm.data import Corpus
@@ -44,14 +40,9 @@ def measure(name: str, corpus: Corpus, threads: int) -> dict[str, Any]:
         run = Path(folder) / "run"
         command = [sys.executable, "-m", "minillm.train", name, "--device", "cpu"]
         command += ["--data", str(corpus.directory), "--out", str(run)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise SystemExit(f"{name}: exit code {process.returncode}")
+        used, _ = harness.run(command, threads)
         rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
-    last = rows[-1]
+    last, about = rows[-1], harness.about(threads)
     shape = preset(name, corpus.vocab_size).model
     return {
         "preset": name,
@@ -60,14 +51,13 @@ def measure(name: str, corpus: Corpus, threads: int) -> dict[str, Any]:
         "val_loss": round(last["val_loss"], 4),
         "val_bits_per_byte": round(last["val_bits_per_byte"], 4),
         "wall_seconds": round(last["seconds"], 1),
-        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
-        "peak_mebibytes": round(used.ru_maxrss / 1024),
+        "cpu_seconds": round(used.cpu_seconds, 1),
+        "peak_mebibytes": round(used.peak_mebibytes),
         "threads": threads,
         "seed": preset(name).train.seed,
         "fingerprint": fingerprint(preset(name, corpus.vocab_size), corpus.hash),
-        "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores,"
-        f" {torch.backends.cpu.get_cpu_capability()}",
+        "torch": about["versions"]["torch"],
+        "machine": about["machine"],
     }
 
 

@@ -84,23 +84,30 @@ def save(
     """
     final = checkpoints / f"step-{state.step:08d}"
     with new_folder(final, replace=True) as folder:
-        # One note only: safetensors writes several in an order that changes.
-        write_safetensors(
-            folder / "model.safetensors",
-            model.state_dict(),
-            {TOKENIZER_NOTE: tokenizer.hash},
-        )
+        write_model(folder, config, model, tokenizer)
         write_safetensors(
             folder / "trainer.safetensors", optimizer_tensors(model, optimizers)
         )
-        write_json(folder / "config.json", to_dict(config))
         write_json(folder / "trainer.json", dataclasses.asdict(state))
-        tokenizer.save(folder / "tokenizer.json")
         write_manifest(folder)
     for step, folder in step_folders(checkpoints):
         if step not in (state.step, state.best_step):
             remove(folder)
     return final
+
+
+def write_model(
+    folder: Path, config: RunConfig, model: LanguageModel, tokenizer: Tokenizer
+) -> None:
+    """Write what :func:`load` reads: the weights, the run and the tokenizer."""
+    # One note only: safetensors writes several in an order that changes.
+    write_safetensors(
+        folder / "model.safetensors",
+        model.state_dict(),
+        {TOKENIZER_NOTE: tokenizer.hash},
+    )
+    write_json(folder / "config.json", to_dict(config))
+    tokenizer.save(folder / "tokenizer.json")
 
 
 def remove(folder: Path) -> None:

@@ -223,6 +223,8 @@ def generate(options: argparse.Namespace) -> int:
         for name in ("int8", "no_cache"):
             if getattr(options, name):
                 raise ValueError(f"--{name} cannot be used with --packaged")
+        if options.device not in ("auto", "cpu"):
+            raise ValueError(f"device ({options.device}) must be cpu with --packaged")
         loaded = fast.load_package(options.run)
         model = loaded.model
         assert isinstance(model, fast.Packaged)

@@ -408,6 +408,10 @@ def test_a_mistake_gets_one_line_with_the_name_and_the_rule(
             ["generate", "--packaged", "--int8"],
             "--int8 cannot be used with --packaged",
         ),
+        (
+            ["generate", "--packaged", "--device", "cuda"],
+            "device (cuda) must be cpu with --packaged",
+        ),
     ],
     ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "",
 )

@@ -180,8 +180,13 @@ def test_fused_and_quantized_is_quantized(rung: str) -> None:
     model = fast.quantize(random_model(small_config(rung, bias=True)))
     tokens = random_tokens(model.config)
     expected = read(model, tokens, [1] * T)
-    scores = read(fast.fuse(model), tokens, [1] * T)
+    fused = fast.fuse(model)
+    scores = read(fused, tokens, [1] * T)
     torch.testing.assert_close(scores, expected, atol=0.05, rtol=0.02)
+    torch.testing.assert_close(read(model, tokens, [1] * T), expected)
+    attention, layer = model.blocks[0].attention, fused.layers[0]
+    own = attention.key.weight.untyped_storage().data_ptr()
+    assert own == layer.query_key_value.weight.untyped_storage().data_ptr()
 
 
 def test_what_cannot_be_rounded_is_refused() -> None:
@@ -272,6 +277,10 @@ def test_a_package_for_another_machine_is_refused(folder: Path, tmp_path: Path) 
 
     write_manifest(moved)
     with pytest.raises(ValueError, match="made for processor QUANTUM, not for"):
+        fast.load_package(moved)
+    (moved / fast.PASSPORT).write_text("{}")
+    write_manifest(moved)
+    with pytest.raises(ValueError, match=r"batch_size \(None\) must be at least 1"):
         fast.load_package(moved)
 
 
