@@ -17,7 +17,7 @@ export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data book lab test lint train bench experiments clocks mutants notebooks costs lock clean
+.PHONY: help setup data book lab test lint train bench experiments clocks mutants torture notebooks costs lock clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -92,6 +92,9 @@ clocks: data ## measure anew every time that the chapters quote (minutes)
 
 mutants: $(READY) ## plant bugs in the package; the tests must find each
 	$(BIN)/python tests/mutants/run.py
+
+torture: data ## attack the package: kill it, starve it, feed it garbage (an hour)
+	$(BIN)/python -m torture
 
 notebooks: data ## run the notebooks again and store what they print
 	$(BIN)/python book/tools/renb.py $(NOTEBOOKS)

@@ -1,0 +1,60 @@
+"""What was lost is counted, kept and shown."""
+
+from torture import attack, table
+from torture.attack import Attack, NotPossibleError, Result
+
+
+def every_third(random):
+    for number in range(10):
+        yield f"number {number}" if number % 3 == 0 else None
+
+
+def drawn(random):
+    while True:
+        yield str(random.random())
+
+
+def not_here(random):
+    yield None
+    raise NotPossibleError("no full disk")
+
+
+def test_losses_are_counted():
+    """A harness that counted tries alone would survive everything."""
+    result = attack.make(Attack("a", "b", every_third, None, 3), 8, 0)
+    assert (result.tries, result.survived) == (8, 5)
+    assert result.losses == ("number 0", "number 3", "number 6")
+    assert attack.make(Attack("a", "b", every_third, None, 3), None, 0).tries == 10
+
+
+def test_a_seed_repeats_the_attack_and_another_does_not():
+    def losses(seed):
+        return attack.make(Attack("a", "b", drawn, 4, 3), 4, seed).losses
+
+    assert losses(1) == losses(1) != losses(2)
+
+
+def test_what_cannot_be_tried_here_is_said():
+    """An attack that was never made would be counted as survived."""
+    result = attack.make(Attack("a", "b", not_here, None, 3), None, 0)
+    assert (result.tries, result.why_not) == (1, "no full disk")
+    assert "not tried: no full disk" in table.text([result.row()])
+
+
+def test_a_row_takes_the_place_of_its_older_self(tmp_path):
+    path = tmp_path / "results.json"
+    for name, tries in (("a", 1), ("b", 2), ("a", 3)):
+        table.keep(Result(name, "", tries, (), 0.1), 0, path)
+    rows = table.read_json(path)["rows"]
+    assert [(row["attack"], row["tries"]) for row in rows] == [("a", 3), ("b", 2)]
+
+
+def test_the_table_adds_up():
+    rows = [
+        Result("short", "", 5, ("x",), 1.0).row(),
+        Result("a longer name", "", 7, ("y", "z"), 2.0).row(),
+    ]
+    lines = [line.split() for line in table.text(rows).splitlines()]
+    assert lines[0] == ["attack", "tries", "survived", "lost", "seconds"]
+    assert lines[1] == ["short", "5", "4", "1", "1.0"]
+    assert lines[-1] == ["all", "12", "9", "3", "3"]

@@ -1,0 +1,1 @@
+"""Attacks on the package that anyone can repeat: ``python -m torture``."""

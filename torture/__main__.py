@@ -1,0 +1,46 @@
+"""Make every attack, or the ones named, and print what was lost."""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from torture import attack, table
+
+MODULES = ("kill", "corrupt", "fuzz", "starve", "doors", "numbers")
+"""Modules of this package; each has a tuple ``ATTACKS``."""
+
+
+def main() -> int:
+    """Attack; the exit code is 1 if anything was lost."""
+    parser = argparse.ArgumentParser(prog="python -m torture", description=__doc__)
+    parser.add_argument(
+        "modules", nargs="*", choices=[[], *MODULES], default=[], help="(all)"
+    )
+    parser.add_argument("--attack", help="only those whose name holds this")
+    parser.add_argument("--tries", type=int, help="of each attack, at most (its own)")
+    parser.add_argument("--seed", type=int, default=0, help="another draws others (0)")
+    parser.add_argument("--out", type=Path, default=table.RESULTS, help="(%(default)s)")
+    options = parser.parse_args()
+    chosen = [
+        one
+        for name in options.modules or MODULES
+        for one in importlib.import_module(f"torture.{name}").ATTACKS
+        if options.attack is None or options.attack in one.name
+    ]
+    results = []
+    for one in chosen:
+        tries = one.tries if options.tries is None else options.tries
+        print(f"{one.name} ...", flush=True)
+        result = attack.make(one, tries, options.seed)
+        for lost in result.losses:
+            print(f"    LOST: {lost}")
+        results.append(result)
+        table.keep(result, options.seed, options.out)
+    print()
+    print(table.text([result.row() for result in results]))
+    return int(any(result.losses for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""What came of the attacks? A file of rows, and a table of them."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from minillm.files import read_json, write_json
+from torture.attack import Result
+
+RESULTS = Path(__file__).parent / "results.json"
+
+
+def keep(result: Result, seed: int, path: Path = RESULTS) -> None:
+    """Put a row into the file, in the place of the one of that name."""
+    import torch
+
+    rows = read_json(path)["rows"] if path.exists() else []
+    row = {
+        **result.row(),
+        "seed": seed,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    names = [one["attack"] for one in rows]
+    if result.name in names:
+        rows[names.index(result.name)] = row
+    else:
+        rows.append(row)
+    write_json(path, {"rows": rows})
+
+
+def text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table: attack, tries, survived, lost, seconds, and a last row for all."""
+    lines = [("attack", "tries", "survived", "lost", "seconds")]
+    for row in rows:
+        counts = [str(row[key]) for key in ("tries", "survived", "lost", "seconds")]
+        lines.append((row["attack"], *counts))
+        if row["why_not"]:
+            lines.append((f"  not tried: {row['why_not']}", "", "", "", ""))
+    sums = [sum(row[key] for row in rows) for key in ("tries", "survived", "lost")]
+    seconds = sum(row["seconds"] for row in rows)
+    lines.append(("all", *map(str, sums), f"{seconds:.0f}"))
+    width = max(len(line[0]) for line in lines)
+    return "\n".join(
+        f"{name:{width}}" + "".join(f"{cell:>10}" for cell in cells)
+        for name, *cells in lines
+    )
