@@ -986,6 +986,22 @@ def _room_is_made_once(thing: Any) -> None:
         )
 
 
+def _copies_what_it_is_given(cache: Any, given: Pair) -> Pair:
+    before = [part.clone() for part in given]
+    views = _append(cache, given)
+    if not all(torch.equal(a, b) for a, b in zip(given, before, strict=True)):
+        raise FailedError("append changes what it is given. It only reads it.")
+    kept = [part.clone() for part in views]
+    for part in given:
+        part.add_(100)  # the caller's tensors live on
+    if not all(_same(a, b) for a, b in zip(views, kept, strict=True)):
+        raise FailedError(
+            "the cache keeps the caller's tensors, and changes with them. Write the"
+            " numbers into a room of its own."
+        )
+    return views
+
+
 def _fills_up(thing: Any) -> None:
     for sizes in ((ROOM,), (ROOM - 1, 1), (4, 7), (1,) * ROOM):
         cache = _new_cache(thing)
@@ -1000,7 +1016,8 @@ def _fills_up(thing: Any) -> None:
     for n_texts, room in ((5, 3), (1, 4), (3, 1)):  # another room than the last
         cache = _new_cache(thing, n_texts, room)
         try:
-            keys, _ = _append(cache, _new(room, n_texts=n_texts))
+            # what fills the whole room is tempting to keep as it is
+            keys, _ = _copies_what_it_is_given(cache, _new(room, n_texts=n_texts))
         except FailedError as failure:
             raise FailedError(
                 f"a room for {n_texts} texts of {room} positions: {failure}"
@@ -1080,19 +1097,8 @@ def _refuses_another_batch(thing: Any) -> None:
 
 
 def _keeps_caches_apart(thing: Any) -> None:
-    given = _new(3)
     alone = _new_cache(thing)
-    views = _append(alone, given)
-    if not all(torch.equal(a, b) for a, b in zip(given, _new(3), strict=True)):
-        raise FailedError("append changes what it is given. It only reads it.")
-    kept = [part.clone() for part in views]
-    for part in given:
-        part.add_(100)  # the caller's tensors live on
-    if not all(_same(a, b) for a, b in zip(views, kept, strict=True)):
-        raise FailedError(
-            "the cache keeps the caller's tensors, and changes with them. Write the"
-            " numbers into a room of its own."
-        )
+    _copies_what_it_is_given(alone, _new(3))
     kept = [part.clone() for part in _append(alone, _new(2, 60))]
     one, other = _new_cache(thing), _new_cache(thing)
     before = _shown_length(other)

@@ -859,6 +859,14 @@ class KeepsTheFirst(RightCache):
         return self.first if getattr(self, "late", False) else super().read()
 
 
+class KeepsWhatFills(KeepsTheFirst):
+    """Only tensors that fill the whole room are kept as they are."""
+
+    def write(self, keys, values):
+        keeps = keys.shape[2] == self.keys.shape[2]
+        (super() if keeps else super(KeepsTheFirst, self)).write(keys, values)
+
+
 class FixedBatch(RightCache):
     def __init__(self, batch_size, n_kv_heads, max_length, d_head):
         super().__init__(2, n_kv_heads, max_length, d_head)
@@ -1382,6 +1390,7 @@ BUGS = {
         RoomOfTheClass: "two caches share their room",
         LengthOfTheClass: "changes the length of another",
         KeepsTheFirst: "lie elsewhere|keeps the caller's tensors",
+        KeepsWhatFills: "keeps the caller's tensors",
         FixedBatch: "5 texts of 3 positions",
         RoomExchanged: "differ in size|other numbers",
         GivesOne: "Return all_keys, all_values",
