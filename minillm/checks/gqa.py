@@ -80,6 +80,10 @@ def _first(part: Tensor) -> Tensor:
     return part[:, :1].expand(-1, H, -1, -1)
 
 
+def _rolled(shift: int) -> Heads:
+    return lambda part: _shared(part.roll(shift, 1))
+
+
 def _along_time(part: Tensor) -> Tensor:
     return part.repeat_interleave(G, dim=2).reshape(B, H, T, E)
 
@@ -174,6 +178,14 @@ SUSPECTS: tuple[tuple[str, Formula], ...] = (
     (
         "every query head uses the last key/value head. Each group has its own.",
         _each(lambda part: part[:, -1:].expand(-1, H, -1, -1)),
+    ),
+    *(
+        (
+            "every group uses the values of another group than its keys. Both come from"
+            " key/value head h // (H/K).",
+            _each(_shared, _rolled(shift)),
+        )
+        for shift in range(1, K)
     ),
     (
         "the key/value heads are averaged. Each group has its own.",

@@ -126,6 +126,16 @@ def nothing_repeated(q, k, v):
     return _attention(q, k, v)
 
 
+def values_one_group_on(q, k, v):
+    k, v = _twins(q, k, v.roll(1, 1))
+    return _attention(q, k, v)
+
+
+def values_one_group_back(q, k, v):
+    k, v = _twins(q, k, v.roll(-1, 1))
+    return _attention(q, k, v)
+
+
 def values_forgotten(q, k, v):
     (k,) = _twins(q, k)
     scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(_ahead(q.shape[2]), -math.inf)
@@ -597,6 +607,8 @@ BUGS = {
         head_over_count_clamped: "divide by the size of a group",
         keys_dealt_values_shared: "keys are dealt out",
         values_dealt_keys_shared: "values are dealt out",
+        values_one_group_on: "values of another group than its keys",
+        values_one_group_back: "values of another group than its keys",
         first_head_for_all: "first key/value head",
         mean_head_for_all: "heads are averaged",
         nothing_repeated: "q has H heads, k and v have K",
