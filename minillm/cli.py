@@ -83,6 +83,10 @@ def prepare(options: argparse.Namespace) -> int:
     with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
 
         def report(progress: data.Progress) -> None:
+            if progress.stage == "wait":
+                bar.clear()
+                _say(f"minillm: waiting for {progress.owner} to prepare {directory}")
+                return
             bar.set_description(progress.stage, refresh=False)
             bar.total = progress.total
             bar.update(progress.done - bar.n)

@@ -9,6 +9,7 @@ must be. ``Corpus`` opens the folder, and ``TokenFile`` reads a file through
 import hashlib
 import math
 import mmap
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -187,7 +188,8 @@ class TokenFile:
         self.header_bytes = header_bytes
         self.vocab_size = vocab_size
         self.num_bytes = num_bytes
-        self._file_bytes = _file_size(self.path)
+        found = _stat(self.path)
+        self._file_bytes, self._changed = found.st_size, found.st_mtime_ns
         content_bytes = self._file_bytes - header_bytes
         self._length, rest = divmod(content_bytes, self.dtype.itemsize)
         if content_bytes < 0 or rest:
@@ -209,7 +211,7 @@ class TokenFile:
         Raises:
             ValueError: the dtype is missing or contradicts the header.
         """
-        _file_size(Path(path))
+        _stat(Path(path))
         with Path(path).open("rb") as file:
             header = [int.from_bytes(file.read(4), "little") for _ in range(3)]
         found = SHARD_DTYPES.get((header[0], header[1]))
@@ -241,12 +243,17 @@ class TokenFile:
         """All tokens, as an array that the system reads from disk where it is touched.
 
         Raises:
-            ValueError: the file's size has changed since it was opened.
+            ValueError: the file is another than when this object was made.
         """
-        self._check_size()
-        mapped = np.memmap(
-            self.path, self.dtype, "r", self.header_bytes, shape=(len(self),)
-        )
+        _stat(self.path)
+        with self.path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            self._check_size(found.st_size)
+            if found.st_mtime_ns != self._changed:
+                raise ValueError(f"{self.path} must stay as it was opened, but changed")
+            mapped = np.memmap(
+                file, self.dtype, "r", self.header_bytes, shape=(len(self),)
+            )
         if isinstance(mapped.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
             # Windows lie anywhere: do not read ahead what will not be used.
             mapped.base.madvise(mmap.MADV_RANDOM)
@@ -317,8 +324,11 @@ class TokenFile:
             start += rows * width
 
     def _batch_at(self, starts: list[int], width: int) -> Batch:
-        self._check_size()
-        tokens = np.asarray(self.tokens)
+        mapped = self.tokens
+        if isinstance(mapped.base, mmap.mmap):
+            # Of the file that is mapped: another may have taken its path since.
+            self._check_size(mapped.base.size())
+        tokens = np.asarray(mapped)
         rows = np.empty((len(starts), width + 1), dtype=np.int64)
         for row, start in zip(rows, starts, strict=True):
             row[:] = tokens[start : start + width + 1]
@@ -335,9 +345,9 @@ class TokenFile:
 
         return torch.from_numpy(inputs), torch.from_numpy(targets)
 
-    def _check_size(self) -> None:
+    def _check_size(self, now: int) -> None:
         # Reading a mapped page that is no longer there kills the process.
-        if (now := _file_size(self.path)) != self._file_bytes:
+        if now != self._file_bytes:
             raise ValueError(
                 f"{self.path} ({now} bytes) must stay as it was opened"
                 f" ({self._file_bytes} bytes)"
@@ -396,6 +406,7 @@ class Corpus:
         self.train = self._split("train")
         self.val = self._split("val")
         described = files.read_json(self.directory / "tokenizer.json")
+        self._tokenizer = described
         found, said = tokenizers.dict_hash(described), self.meta["tokenizer"]["sha256"]
         if found != said:
             raise ValueError(
@@ -412,7 +423,8 @@ class Corpus:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that made the corpus."""
-        return tokenizers.load(self.directory / "tokenizer.json")
+        # As it was read: another corpus may have taken the folder's place since.
+        return tokenizers.read(self._tokenizer, self.directory / "tokenizer.json")
 
     def __repr__(self) -> str:
         return (
@@ -462,6 +474,11 @@ def verify(directory: str | Path) -> Corpus:
     for name, said in corpus.meta["files"].items():
         corpus.demand(str, "files", name, "sha256")
         path = corpus.directory / name
+        if name not in FILE_NAMES:  # a manifest leads to no other folder
+            raise ValueError(
+                f"{corpus.directory / 'meta.json'} names {name!r}, which is no file of"
+                " a corpus"
+            )
         if not path.is_file():
             raise ValueError(f"{path} does not exist")
         if (found := files.sha256_file(path)) != said["sha256"]:
@@ -480,14 +497,17 @@ class Progress:
     """How far ``prepare`` is.
 
     Args:
-        stage: "read" (the source, once, to know it), "learn" (byte pairs), "encode".
+        stage: "wait" (for another process that prepares the same folder), "read" (the
+            source, once, to know it), "learn" (byte pairs), "encode".
         done: bytes of text.
         total: bytes of text; None while it is not known.
+        owner: who is waited for.
     """
 
-    stage: Literal["read", "learn", "encode"]
+    stage: Literal["wait", "read", "learn", "encode"]
     done: int
     total: int | None
+    owner: str = ""
 
 
 Report = Callable[[Progress], None]
@@ -611,7 +631,7 @@ def adopt(
         sizes[made_by.end_of_text] = 0
     wide = np.dtype("<u2" if made_by.vocab_size <= LARGEST_UINT16_VOCABULARY else "<u4")
     done, total = 0, sum(len(file) * file.dtype.itemsize for file in opened)
-    with _only_process(target, directory):
+    with _only_process(target, directory, told):
         if not overwrite and (target / "meta.json").exists():
             raise ValueError(f"{directory} holds a corpus already: overwrite it")
         with files.new_folder(target, replace=True) as folder, ExitStack() as held:
@@ -662,7 +682,7 @@ def _prepare(
     # link, the folder is to be replaced and not the link.
     target = Path(directory).resolve()
     _check_replaceable(target, directory)
-    with _only_process(target, directory):
+    with _only_process(target, directory, told):
         survey = None if source.sha256 else _survey(source, tokenizer, told)
         if not overwrite and (target / "meta.json").exists():
             try:
@@ -695,16 +715,20 @@ def _prepare(
 
 
 @contextmanager
-def _only_process(target: Path, directory: str | Path) -> Iterator[None]:
+def _only_process(target: Path, directory: str | Path, told: Report) -> Iterator[None]:
     path = target.with_name(f".{target.name}.lock")
+
+    def waits(owner: str) -> None:
+        told(Progress("wait", 0, None, owner))
+
     with ExitStack() as held:
         try:
             with files.writing(directory):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                held.enter_context(files.only_process(path, LOCK_SECONDS))
+                held.enter_context(files.only_process(path, LOCK_SECONDS, waits))
         except Timeout:
             raise ValueError(
-                f"{directory} has been prepared by another process for more than"
+                f"{directory} has been prepared by {files.owner(path)} for more than"
                 f" {LOCK_SECONDS} seconds: wait for it, or stop it"
             ) from None
         yield
@@ -1061,9 +1085,9 @@ def _token_dtype(dtype: str | np.dtype[Any]) -> np.dtype[Any]:
     return little_endian
 
 
-def _file_size(path: Path) -> int:
+def _stat(path: Path) -> os.stat_result:
     try:
-        return path.stat().st_size
+        return path.stat()
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist") from None
 

@@ -9,14 +9,15 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 ADVICE = {
     errno.ENOSPC: "free some space, or choose another folder",
@@ -132,8 +133,43 @@ def lock_file(path: Path) -> FileLock:
 
 
 @contextmanager
-def only_process(path: Path, seconds: float) -> Iterator[None]:
+def signed(lock: Path) -> Iterator[None]:
+    """Inside, a file beside a lock says who holds it; a courtesy, which may fail."""
+    path = _owner_file(lock)
+    with suppress(OSError):
+        path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+
+
+def owner(lock: Path) -> str:
+    """Who holds a lock, as they have signed it: ``process 12 on a-host``."""
+    try:
+        signed = _owner_file(lock).read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not signed yet, or not for us to read
+        signed = ""
+    name = " ".join(signed.split())
+    return name if name.isprintable() and 0 < len(name) < 300 else "another process"
+
+
+def _owner_file(lock: Path) -> Path:
+    return lock.with_name(f"{lock.name}-owner")
+
+
+MOMENT = 0.5
+"""Seconds to wait for a lock without a word."""
+
+
+@contextmanager
+def only_process(
+    path: Path, seconds: float, waits: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Wait for the lock at ``path``, hold it, and leave no file behind.
+
+    Who has to wait for more than a moment calls ``waits`` with the owner's name.
 
     To remove the file of a lock is safe only while it is held, and if whoever waits
     looks again: a process that gets the lock of a file which has no name any more
@@ -144,9 +180,15 @@ def only_process(path: Path, seconds: float) -> Iterator[None]:
         OSError: the file cannot be made.
     """
     lock = lock_file(path)
-    lock.acquire(timeout=seconds)
     try:
-        yield
+        lock.acquire(timeout=min(MOMENT, seconds))
+    except Timeout:
+        if waits is not None:
+            waits(owner(path))
+        lock.acquire(timeout=seconds)
+    try:
+        with signed(path):
+            yield
     finally:
         with suppress(OSError):  # Windows removes no open file; filelock does it there
             path.unlink()

@@ -9,7 +9,6 @@ runs/llama/
 
 import json
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +18,10 @@ from filelock import Timeout
 
 from minillm.files import (
     lock_file,
+    owner,
     read_json,
     sha256_file,
+    signed,
     sync_folder,
     write_atomically,
     write_json,
@@ -55,19 +56,18 @@ class RunFolder:
             raise ValueError(f"{self.directory} must be a folder")
         with writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-            lock = lock_file(self.directory / ".lock")
-        owner = self.directory / ".lock-owner"
+            path = self.directory / ".lock"
+            lock = lock_file(path)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise ValueError(
+                    f"{self.directory} is in use by {owner(path)}"
+                ) from None
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            name = owner.read_text() if owner.exists() else "another process"
-            raise ValueError(f"{self.directory} is in use by {name}") from None
-        try:
-            with writing(self.directory):
-                owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-            yield
+            with signed(path):
+                yield
         finally:
-            owner.unlink(missing_ok=True)
             lock.release()
 
     def begin(self, config: dict[str, Any]) -> None:

@@ -369,7 +369,15 @@ def load(path: Path) -> Tokenizer:
     Raises:
         ValueError: the file is missing or damaged; names the path.
     """
-    value = files.read_json(path)
+    return read(files.read_json(path), path)
+
+
+def read(value: dict[str, Any], path: Path) -> Tokenizer:
+    """The tokenizer that a file describes, whose content is known already.
+
+    Raises:
+        ValueError: it describes none; names the path.
+    """
     try:
         return from_dict(value)
     except ValueError as error:

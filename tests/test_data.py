@@ -339,9 +339,36 @@ def test_a_file_that_shrinks_while_it_is_open_is_noticed(tmp_path):
     os.truncate(tokens.path, 20)
     with pytest.raises(ValueError, match=r"\(20 bytes\) must stay as it was opened"):
         tokens.batch(0, 1, 3, 5)
-    tokens.path.unlink()
-    with pytest.raises(ValueError, match="does not exist"):
-        tokens.batch(0, 1, 3, 5)
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="a mapped file stays in place there"
+)
+def test_what_is_being_read_outlives_its_replacement(tmp_path):
+    """A run died at its next step when its corpus was prepared anew, in other words."""
+    first = prepare_text(LINES, tmp_path / "c")
+    before = first.train.batch(0, 0, 3, 5)[0]
+    prepare_text(LINES.upper() + LINES, tmp_path / "d")
+    (tmp_path / "c").rename(tmp_path / "old")
+    (tmp_path / "d").rename(tmp_path / "c")
+    assert torch.equal(first.train.batch(0, 0, 3, 5)[0], before)
+
+
+def test_half_of_another_corpus_is_never_read(tmp_path):
+    """Files are opened late: a run trained on the old corpus and measured on the new,
+    and its first checkpoint got the new one's tokenizer.
+    """
+    swapped = LINES.swapcase()  # as many bytes, other signs
+    first = prepare_text(LINES, tmp_path / "c")
+    own = first.tokenizer.hash
+    first = Corpus(tmp_path / "c")
+    first.train.batch(0, 0, 3, 5)
+    path = tmp_path / "swapped.txt"
+    path.write_text(swapped)
+    prepare(path, tmp_path / "c", overwrite=True)
+    with pytest.raises(ValueError, match=r"val\.bin must stay as it was opened"):
+        next(first.val.windows(5, 3))
+    assert first.tokenizer.hash == own != Corpus(tmp_path / "c").tokenizer.hash
 
 
 def test_reading_needs_little_memory(tmp_path):
@@ -792,6 +819,23 @@ def test_waiting_for_another_process_ends_with_a_sentence(tmp_path, monkeypatch)
         prepare_text(LINES, tmp_path / "c")
 
 
+def test_who_waits_is_told_for_whom(tmp_path, monkeypatch):
+    """Ten minutes of silence looked like a program that hangs."""
+    monkeypatch.setattr(files, "MOMENT", 0.05)
+    monkeypatch.setattr(data, "LOCK_SECONDS", 0.1)
+    path = tmp_path / "own.txt"
+    path.write_text(LINES)
+    told = []
+    with (
+        files.only_process(tmp_path / ".c.lock", 0),
+        pytest.raises(ValueError, match=f"prepared by process {os.getpid()} on "),
+    ):
+        prepare(path, tmp_path / "c", report=told.append)
+    assert [progress.stage for progress in told] == ["wait"]
+    assert told[0].owner.startswith(f"process {os.getpid()} on ")
+    assert {path.name for path in tmp_path.iterdir()} == {"own.txt"}
+
+
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
@@ -899,6 +943,18 @@ def test_verify_looks_at_the_index_too(documents, tmp_path):
     corpus.meta["files"]["train.idx"] = {"documents": 3}
     path.write_text(json.dumps(corpus.meta))
     with pytest.raises(ValueError, match=r"sha256 of train\.idx of files \(None\)"):
+        verify(corpus.directory)
+
+
+@pytest.mark.parametrize("name", ["../secret", "..", "/etc/hostname", "other.txt"])
+def test_a_manifest_leads_to_no_other_file(name, corpus):
+    """A manifest from somebody else could have any file of this machine read."""
+    (corpus.directory.parent / "secret").write_text("mine")
+    path = corpus.directory / "meta.json"
+    meta = json.loads(path.read_text())
+    meta["files"][name] = {"sha256": "0" * 64}
+    path.write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match="which is no file of a corpus"):
         verify(corpus.directory)
 
 

@@ -167,6 +167,16 @@ def test_only_one_at_a_time_and_no_lock_stays_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\x00\x1b[2J", b"a" * 1000, None])
+def test_a_damaged_owner_is_another_process(tmp_path, content):
+    """Whoever was refused got a traceback, or the bytes on their terminal."""
+    path = tmp_path / ".lock-owner"
+    path.mkdir() if content is None else path.write_bytes(content)
+    assert files.owner(tmp_path / ".lock") == "another process"
+    with files.only_process(tmp_path / ".lock", 0):
+        pass  # neither is the lock refused for it
+
+
 def test_a_missing_json_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"meta\.json does not exist"):
         files.read_json(tmp_path / "meta.json")
