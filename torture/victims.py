@@ -16,7 +16,10 @@ from typing import Any
 
 from minillm import data
 
-PRELOADED = ("minillm.cli", "minillm.train", "minillm.complete", "minillm.huggingface")
+PRELOADED = (
+    *("minillm.cli", "minillm.train", "minillm.complete", "minillm.huggingface"),
+    "torch._dynamo",  # every optimiser imports it when it is made: four seconds
+)
 
 TEXT = "".join(
     f"{number}. {who} {does} the {what}.\n"
@@ -86,6 +89,8 @@ class Call:
         before: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]] = (),
     ) -> None:
         self._said = tempfile.TemporaryDirectory()
+        for name in ("out", "err"):  # a process may be killed before it makes them
+            (Path(self._said.name) / name).touch()
         self.process: ForkServerProcess = _server().Process(
             target=_work, args=(list(words), folder, Path(self._said.name), before)
         )
@@ -131,7 +136,7 @@ def _work(
 ) -> None:
     os.setsid()  # a signal meant for us shall not reach it, nor the other way round
     for name, number in (("out", 1), ("err", 2)):
-        descriptor = os.open(said / name, os.O_WRONLY | os.O_CREAT)
+        descriptor = os.open(said / name, os.O_WRONLY | os.O_APPEND)
         os.dup2(descriptor, number)
     os.chdir(folder)
     from minillm import cli  # loaded already, by the server
