@@ -14,7 +14,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -53,22 +55,42 @@ def apply(mutant: Mutant, package: Path) -> None:
 
 def killer(mutant: Mutant) -> str:
     """The test that notices the bug; empty if none does."""
+    room = mutant.file.removesuffix(".py")
+    near = [f"test_{name}.py" for name in (room, *NEIGHBOURS.get(room, ()))]
+    with _copy() as copy:
+        apply(mutant, copy / "minillm")
+        return _first_failure(copy, near) or _first_failure(copy, [""])
+
+
+def check_the_healthy() -> None:
+    """See that all tests pass where nothing is planted: else no kill means anything.
+
+    Raises:
+        RuntimeError: a test fails by itself.
+    """
+    with _copy() as copy:
+        if name := _first_failure(copy, [""]):
+            raise RuntimeError(f"without any bug, {name} fails")
+
+
+@contextmanager
+def _copy() -> Iterator[Path]:
+    """A copy of the package and its tests, to spoil."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in ("minillm", "tests"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, copy / name, ignore=ignored)
         shutil.copy(ROOT / "pyproject.toml", copy)
-        (copy / "book").symlink_to(ROOT / "book")
-        apply(mutant, copy / "minillm")
-        room = mutant.file.removesuffix(".py")
-        near = [f"test_{name}.py" for name in (room, *NEIGHBOURS.get(room, ()))]
-        return _first_failure(copy, near) or _first_failure(copy, [""])
+        for name in ("book", "torture"):
+            (copy / name).symlink_to(ROOT / name)
+        yield copy
 
 
 def _first_failure(copy: Path, names: list[str]) -> str:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    command += ["--ignore=tests/book", "--ignore=tests/test_mutants.py"]
+    ignored = ("book", "benchmarks", "test_mutants.py")
+    command += [f"--ignore=tests/{name}" for name in ignored]
     command += [f"tests/{name}" for name in names]
     environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
     try:
@@ -102,6 +124,8 @@ def main() -> None:
     chosen = [m for m in MUTANTS if options.only in f"{m.file} {m.why}"]
     if options.sample:
         chosen = chosen[:: max(1, len(chosen) // options.sample)][: options.sample]
+    if not options.sample:
+        check_the_healthy()
     survivors = 0
     with ThreadPoolExecutor(options.jobs) as pool:
         for mutant, name in zip(chosen, pool.map(killer, chosen), strict=True):
