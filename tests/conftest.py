@@ -7,6 +7,7 @@ checks its own values, in words that tests compare.
 # ruff: noqa: E402  -- what is set and hooked here must come before what is imported
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -14,7 +15,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from jaxtyping import install_import_hook
 
-ROOMS = (Path(__file__).parents[1] / "minillm").glob("[a-z]*.py")
+ROOMS = Path(find_spec("minillm").origin).parent.glob("[a-z]*.py")  # or a wheel's
 install_import_hook(
     [f"minillm.{room.stem}" for room in ROOMS if room.stem != "config"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
