@@ -16,7 +16,7 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -278,7 +278,8 @@ def load_parameters(model: LanguageModel, path: Path) -> None:
     """Fill every parameter of ``model`` from a file.
 
     Raises:
-        ValueError: the file is damaged, or a name, shape or dtype differs; names it.
+        ValueError: the file is damaged, a name, shape or dtype differs, or a number is
+            not finite; names it.
     """
     tensors, own = read_safetensors(path), model.state_dict()
     for name in sorted(tensors.keys() ^ own.keys()):
@@ -291,7 +292,24 @@ def load_parameters(model: LanguageModel, path: Path) -> None:
                 f"{path}: {name} is {_describe(tensor)}, but must be"
                 f" {_describe(own[name])}"
             )
+    require_finite(tensors, str(path))
     model.load_state_dict(tensors)
+
+
+def require_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights that are no numbers: attention can hide them.
+
+    PyTorch's kernel for a CPU takes NaN scores for no scores. The model speaks on, and
+    evaluates to a plausible loss, of a sentence it has not read.
+
+    Raises:
+        ValueError: a weight is NaN or infinite; names the tensor, and where it is.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(
+                f"{where}: {name} must hold finite numbers only: the model has diverged"
+            )
 
 
 def optimizer_tensors(

@@ -7,6 +7,8 @@ A user's mistake is one line on standard error and exit code 2.
 import argparse
 import ast
 import dataclasses
+import io
+import math
 import os
 import signal
 import sys
@@ -34,6 +36,9 @@ TRACEBACK = "MINILLM_TRACEBACK"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says, and exit."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    # A terminal without a character for it gets its number, and no error.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser, known = _parser(words)
     try:
         options = parser.parse_args(_spelled(words, known))
@@ -198,6 +203,8 @@ def evaluate(options: argparse.Namespace) -> int:
         )
     split = corpus.train if options.split == "train" else corpus.val
     result = measure(loaded.model, split)
+    if math.isnan(result.loss):
+        raise ValueError(f"loss (nan) of {options.run} is no number: it has diverged")
     print(f"loss            {result.loss:.4f} nats per token")
     print(f"perplexity      {result.perplexity:.2f}")
     if result.bits_per_byte is not None:
@@ -707,7 +714,12 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "calculation overflowed",  # of the bytes, for sizes that no machine has
+)
 """What PyTorch says; on a CPU it has no class of its own for it."""
 
 

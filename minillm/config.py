@@ -398,6 +398,18 @@ def _check_positive(config: Any, *names: str) -> None:
             raise ValueError(f"{name} ({getattr(config, name)}) must be positive")
 
 
+LARGEST = 2**53
+"""The whole numbers up to here are floats too, so that costs can be computed."""
+
+LARGEST_FLOAT = 1e30
+"""float32 ends at 3.4e38, and a setting is multiplied before it gets there."""
+
+
+def _check_size(name: str, value: int) -> None:
+    if not -LARGEST <= value <= LARGEST:
+        raise ValueError(f"{name} ({value}) must be at most 2**53")
+
+
 def _check_types(config: Any) -> None:
     """Refuse ``n_heads = "four"`` here, where the name is known, not three files on."""
     for key in dataclasses.fields(config):
@@ -411,12 +423,17 @@ def _check_types(config: Any) -> None:
         elif wanted is float:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{key.name} ({value!r}) must be a number")
+            if isinstance(value, int):
+                _check_size(key.name, value)
             if not math.isfinite(value):
                 raise ValueError(f"{key.name} ({value}) must be finite")
+            if abs(value) > LARGEST_FLOAT:
+                raise ValueError(f"{key.name} ({value}) must be at most 1e30")
             object.__setattr__(config, key.name, float(value))
         elif wanted is int:
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ValueError(f"{key.name} ({value!r}) must be a whole number")
+            _check_size(key.name, value)
         elif isinstance(wanted, type | types.UnionType) and not isinstance(
             value, wanted
         ):

@@ -30,6 +30,7 @@ from minillm.checkpoint import (
     Checkpoint,
     build_empty,
     read_safetensors,
+    require_finite,
     write_safetensors,
 )
 from minillm.config import ModelConfig, RunConfig
@@ -143,8 +144,8 @@ def from_huggingface(
 
     Raises:
         ValueError: a file is missing, damaged or a pickle; a field of the configuration
-            asks for something that minillm does not compute; or weights and
-            configuration do not fit each other.
+            asks for something that minillm does not compute; weights and configuration
+            do not fit each other; or a weight is not finite.
     """
     if isinstance(source, tuple):
         foreign, tensors = source
@@ -190,6 +191,8 @@ def from_huggingface(
             f"{unknown[0]} belongs to no part of the model that config.json describes"
         )
     model.load_state_dict(own)
+    where = "the weights" if isinstance(source, tuple) else str(source)
+    require_finite(model.state_dict(), where)
     return model.eval()
 
 

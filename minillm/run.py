@@ -8,6 +8,7 @@ runs/llama/
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,12 +77,15 @@ class RunFolder:
         write_atomically(self.metrics_path, b"")
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add a row to the metrics; it is on the disk when this returns."""
+        """Add a row to the metrics; it is on the disk when this returns.
+
+        JSON has no NaN and no infinity, which float16 meets: they become null.
+        """
         with (
             writing(self.metrics_path),
             self.metrics_path.open("a", encoding="utf-8") as file,
         ):
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(_with_finite(row)) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -112,6 +116,13 @@ class RunFolder:
         kept = [row for row in self.rows() if row["step"] <= step]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         write_atomically(self.metrics_path, text.encode())
+
+
+def _with_finite(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
 
 
 def write_manifest(folder: Path) -> None:

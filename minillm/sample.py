@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+MOST_EXTREME_TEMPERATURE = 1e30
+"""And its inverse: beyond, float32 (all that MPS has) meets zero and infinity."""
+
 ROUNDING = 1e-6
 """A sum of probabilities this close below a threshold has reached it."""
 
@@ -115,7 +118,9 @@ class Sampler:
             winner = logits.argmax(dim=-1, keepdim=True)
             return torch.zeros_like(logits).scatter(-1, winner, 1.0)
         # The best score becomes 0, so that no small temperature can overflow.
-        logits = (_wide(logits) - _wide(best)) / self.temperature
+        hottest = MOST_EXTREME_TEMPERATURE
+        temperature = min(max(self.temperature, 1 / hottest), hottest)
+        logits = (_wide(logits) - _wide(best)) / temperature
         if self.top_k is not None:
             logits = keep_top_k(logits, self.top_k)
         if self.top_p is not None:

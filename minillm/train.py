@@ -21,7 +21,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from minillm import checkpoint
 from minillm.checkpoint import TrainerState
-from minillm.config import ModelConfig, RunConfig, fingerprint, from_dict, to_dict
+from minillm.config import (
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+    fingerprint,
+    from_dict,
+    to_dict,
+)
 from minillm.data import Corpus, TokenFile
 from minillm.evaluate import evaluate, next_token_loss
 from minillm.files import read_json
@@ -33,7 +40,7 @@ from minillm.run import RunFolder
 
 
 class DivergedError(ValueError):
-    """The loss is no longer a number; the last checkpoint is from before."""
+    """A loss or a parameter is no longer finite; the best checkpoint is from before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,10 +221,12 @@ def take_step(
     grad_norm, taken = precision.step(optimizers, parameters, settings.grad_clip)
     mean_loss = total.item()
     if precision.name != "float16" and not (taken and math.isfinite(mean_loss)):
-        raise DivergedError(
-            f"loss ({mean_loss}) is not finite at step {step}; try a lower"
-            f" learning_rate (now {settings.learning_rate:g}), more warmup_steps"
-            f" (now {settings.warmup_steps}) or float32"
+        raise _diverged(
+            f"loss ({mean_loss})"
+            if not math.isfinite(mean_loss)
+            else f"gradient's norm ({grad_norm})",
+            step,
+            settings,
         )
     if precision.exhausted:
         raise DivergedError(
@@ -225,6 +234,14 @@ def take_step(
             f" or a lower learning_rate (now {settings.learning_rate:g})"
         )
     return Step(mean_loss, grad_norm, taken)
+
+
+def _diverged(what: str, step: int, settings: TrainConfig) -> DivergedError:
+    return DivergedError(
+        f"{what} is not finite at step {step}; try a lower learning_rate"
+        f" (now {settings.learning_rate:g}), more warmup_steps"
+        f" (now {settings.warmup_steps}) or float32"
+    )
 
 
 # ------------------------------------------------------------------ the loop
@@ -322,6 +339,10 @@ class _Loop:
         """Add the validation loss; only the leading process computes it."""
         if self.process.leads:
             result = evaluate(self.model, self.corpus.val, precision=self.precision)
+            if not math.isfinite(result.loss):
+                raise _diverged(
+                    f"validation loss ({result.loss})", metrics.step, self.config.train
+                )
             if self.best_val_loss is None or result.loss < self.best_val_loss:
                 self.best_val_loss, self.best_step = result.loss, metrics.step
             metrics = replace(
@@ -334,6 +355,9 @@ class _Loop:
     def _save(self, folder: RunFolder, step: int) -> None:
         if not self.process.leads:
             return
+        for name, parameter in self.model.named_parameters():
+            if not parameter.isfinite().all():
+                raise _diverged(f"parameter {name}", step, self.config.train)
         state = TrainerState(
             step=step,
             skipped=self.skipped,

@@ -165,6 +165,19 @@ def test_weights_of_another_shape_are_refused_by_name(tmp_path, parts):
         checkpoint.load_parameters(build(other), folder / "model.safetensors")
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf], ids=str)
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, parts, bad):
+    """A NaN among the queries evaluated to 3.6 nats: attention took it for no score."""
+    config, model, tokens, _ = parts
+    with torch.no_grad():
+        model.blocks[1].attention.query.weight[2, 3] = bad
+    checkpoint.write_model(tmp_path, config, model, tokens)
+    with pytest.raises(
+        ValueError, match=r"blocks\.1\.attention\.query\.weight must hold finite"
+    ):
+        checkpoint.load(tmp_path)
+
+
 def test_a_tokenizer_of_another_vocabulary_is_refused(tmp_path, parts):
     folder = save(tmp_path / "kept", parts, step=7)
     tokenizer.CharTokenizer.fit("abc").save(folder / "tokenizer.json")

@@ -553,6 +553,35 @@ def test_another_runtime_error_is_not_hidden(stand_in, monkeypatch):
         cli.main(["train", "--out", "x", *QUICK])
 
 
+def test_a_terminal_without_the_character_is_no_error(stand_in):
+    """'ascii' codec can't encode character, instead of the text."""
+    Path("é.txt").write_text("é" * 400, encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LANG": "C"}
+    for words in (
+        ("prepare", "é.txt"),
+        ("train", "gpt2", "--data", "data/é", *QUICK, "--n_kv_heads", "4"),
+        ("generate", "runs/gpt2", "--prompt", "é", "--max_new_tokens", "3"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "minillm", *words],
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert done.stdout == rb"\xe9\xe9\xe9\xe9" + os.linesep.encode()
+
+
+def test_a_model_whose_loss_is_no_number_is_said_to_have_diverged(stand_in, capsys):
+    """Its weights are finite, and what they lead to is not."""
+    kept = checkpoint.load(Path("runs/llama"))
+    kept.model.norm.weight.data.fill_(3e38)
+    Path("huge").mkdir()
+    checkpoint.write_model(Path("huge"), kept.config, kept.model, kept.tokenizer)
+    said = mistake(capsys, "evaluate", "huge", "--device", "cpu")
+    assert said == "loss (nan) of huge is no number: it has diverged"
+
+
 def test_a_reader_that_has_enough_is_no_error(stand_in):
     command = f"{sys.executable} -m minillm generate --seed 1 | head -c 5"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)

@@ -213,6 +213,34 @@ def test_every_other_field_is_in_the_fingerprint(section):
         seen.add(digits)
 
 
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (
+            ModelConfig,
+            {"n_layers": 10**40},
+            r"n_layers \(10+\) must be at most 2",
+        ),
+        (TrainConfig, {"steps": 2**53 + 1}, r"steps \(9007\d+\) must be at most 2"),
+        (
+            TrainConfig,
+            {"learning_rate": 10**400},
+            r"learning_rate \(10+\) must be",
+        ),
+        (
+            TrainConfig,
+            {"weight_decay": 1e31},
+            r"weight_decay \(1e\+31\) must be at",
+        ),
+        (ModelConfig, {"dropout": -(10**400)}, r"dropout \(-10+\) must be at most 2"),
+    ],
+)
+def test_a_number_too_large_to_compute_with_is_refused(kind, values, message):
+    """OverflowError: int too large to convert to float; and from inside Muon."""
+    with pytest.raises(ValueError, match=message):
+        kind(**values)
+
+
 def test_corpus_and_experiment_are_in_the_fingerprint():
     plain = config.fingerprint(RunConfig())
     assert config.fingerprint(RunConfig(), "abc") != plain

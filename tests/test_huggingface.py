@@ -411,6 +411,19 @@ def test_weights_that_do_not_fit_are_refused_by_name() -> None:
         )
 
 
+def test_weights_that_are_no_numbers_are_refused_by_name() -> None:
+    """Also those that float32 has no number for."""
+    for bad, dtype in ((torch.nan, torch.float32), (1e300, torch.float64)):
+        foreign, tensors = to_huggingface(small_model("llama"))
+        name = "model.layers.1.self_attn.q_proj.weight"
+        tensors[name] = tensors[name].to(dtype)
+        tensors[name][3, 4] = bad
+        with pytest.raises(
+            ValueError, match=r"the weights: blocks\.1\.\S+ must hold finite numbers"
+        ):
+            from_huggingface((foreign, tensors))
+
+
 def test_half_precision_weights_are_read_as_float32() -> None:
     model = small_model("llama").bfloat16()
     carried = to_huggingface(model)

@@ -1,5 +1,7 @@
 """A run's folder: rows without holes, one owner, files that are what was written."""
 
+import json
+import math
 import multiprocessing
 
 import pytest
@@ -19,6 +21,18 @@ def test_rows_come_back_in_order(folder):
         folder.append({"step": step, "loss": 1 / (step + 1)})
     assert [row["step"] for row in folder.rows()] == [0, 3, 6]
     assert folder.rows()[1]["loss"] == 0.25
+
+
+def test_a_loss_that_is_no_number_is_null(folder):
+    """float16 meets infinity, and JSON has no word for it: jq could not read on."""
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    folder.append({"step": 3, "loss": math.nan, "grad_norm": math.inf, "best": -0.5})
+    line = folder.metrics_path.read_text(encoding="utf-8")
+    row = json.loads(line, parse_constant=refuse)
+    assert row == {"step": 3, "loss": None, "grad_norm": None, "best": -0.5}
 
 
 def test_a_line_without_an_end_is_not_a_row(folder):

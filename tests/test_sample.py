@@ -5,6 +5,7 @@ implementations differ.
 """
 
 import math
+import sys
 from fractions import Fraction
 
 import pytest
@@ -171,6 +172,36 @@ def test_temperature_near_zero_is_greedy(
     best = logits.argmax(-1, keepdim=True)
     assert torch.equal(Sampler(temperature=temperature)(logits), best)
     assert best.squeeze().unique().tolist() == [4, 9]
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["double", "float"])
+def test_a_temperature_beyond_float32_draws_from_a_distribution(
+    narrow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MPS has float32 only, where 1e-300 is zero and 0 / 0 is NaN."""
+    if narrow:
+        monkeypatch.setattr("minillm.sample._wide", Tensor.float)
+    logits = torch.tensor([[1.0, 2.0, -torch.inf], [3e38, -3e38, 0.0]])
+    for temperature in (5e-324, 1e-300, 1e-40):
+        chances = Sampler(temperature=temperature).probabilities(logits)
+        assert chances.tolist() == [[0, 1, 0], [1, 0, 0]]
+    for temperature in (1e40, 1e300, sys.float_info.max):
+        chances = Sampler(temperature=temperature).probabilities(logits[:1])
+        assert chances.tolist() == [[0.5, 0.5, 0]]
+
+
+def test_a_count_or_share_at_its_end_keeps_all_or_the_best() -> None:
+    """A vocabulary of one is an end, too."""
+    logits = torch.tensor([[1.0, 3.0, 2.0]])
+    for sampler in (
+        Sampler(top_k=10**30),
+        Sampler(top_p=1 - 1e-12),
+        Sampler(min_p=5e-324),
+    ):
+        assert torch.equal(sampler.probabilities(logits) > 0, logits > 0)
+    for sampler in (Sampler(min_p=1), Sampler(top_p=5e-324), Sampler(top_k=1)):
+        assert sampler.probabilities(logits).tolist() == [[0, 1, 0]]
+        assert sampler(torch.tensor([[-7.0]])).tolist() == [[0]]
 
 
 def test_greedy_takes_the_lower_of_equal_tokens_whatever_else_is_set() -> None:

@@ -372,10 +372,67 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_what_to_try(config, tm
     assert all(p.isfinite().all() for p in kept.model.parameters())
 
 
+def test_a_model_that_scores_no_numbers_is_not_called_done(config, tmp_path):
+    """float16 skips a step that overflows; it skipped all of them, and then was done.
+
+    The validation loss was NaN, and no later one could be better than NaN.
+    """
+    plan = changed(
+        config,
+        precision="float16",
+        learning_rate=1e29,
+        min_learning_rate=0.0,
+        weight_decay=0.0,
+    )
+    with pytest.raises(DivergedError, match=r"validation loss \(nan\) .* step 9; try"):
+        train(plan, directory=tmp_path / "run")
+    best = checkpoint.load(tmp_path / "run")
+    assert best.folder.name == "step-00000000"
+    assert math.isfinite(
+        evaluate(best.model, data.Corpus(plan.data.directory).val).loss
+    )
+
+
+def test_parameters_that_are_no_numbers_are_not_kept(config, tmp_path):
+    """Attention hides NaN: the loss stays plausible, and a checkpoint was written."""
+    models = []
+
+    def remembered(model_config):
+        models.append(build(model_config))
+        return models[-1]
+
+    asked = count()
+
+    def poison():
+        if next(asked) == 14:
+            models[0].blocks[1].attention.query.weight.data[2, 3] = math.nan
+        return False
+
+    plan = changed(config, eval_every=100, log_every=100)
+    with pytest.raises(
+        DivergedError, match=r"parameter blocks.1.attention.query.weight is not finite"
+    ):
+        train(plan, directory=tmp_path / "run", build=remembered, stop=poison)
+    assert checkpoint.find(tmp_path / "run", "last").name == "step-00000007"
+
+
+def test_a_gradient_too_long_to_measure_is_not_called_a_loss(config):
+    """The loss was 3.4 and said to be "not finite"."""
+
+    class Steep(Transformer):
+        def forward(self, tokens, past_key_values=None):
+            logits = super().forward(tokens, past_key_values)
+            return logits + 1e38 * (logits - logits.detach())
+
+    with pytest.raises(DivergedError, match=r"^gradient's norm \((inf|nan)\) is not"):
+        train(config, build=Steep)
+
+
 def test_float16_that_overflows_for_ever_stops(config):
     class Exploding(Transformer):
         def forward(self, tokens, past_key_values=None):
-            return super().forward(tokens, past_key_values) * 1e30
+            scores = super().forward(tokens, past_key_values)
+            return scores * 1e30 if self.training else scores
 
     with pytest.raises(DivergedError, match="overflow at every scale at step"):
         train(changed(config, steps=100, precision="float16"), build=Exploding)
