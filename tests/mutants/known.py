@@ -101,8 +101,8 @@ KNOWN = (
     ),
     Mutant(
         "sample.py",
-        "logits = (_wide(logits) - _wide(best)) / self.temperature",
-        "logits = (_wide(logits) - _wide(best)) * self.temperature",
+        "logits = (_wide(logits) - _wide(best)) / temperature",
+        "logits = (_wide(logits) - _wide(best)) * temperature",
         "temperature inverted",
     ),
     Mutant(
