@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
@@ -42,6 +42,9 @@ PICKLE_REFUSED = (
     "{} may be a pickle, which can run any code when it is read; convert it to"
     " safetensors first"
 )
+MARGIN = 2**23
+"""Bytes of memory that must be left when tensors are read or written."""
+
 TOKENIZER_NOTE = "tokenizer_sha256"
 """What the hash of the tokenizer is called beside the weights it belongs to."""
 
@@ -335,7 +338,9 @@ def write_safetensors(
         notes: kept beside them; ``transformers`` needs the one that is the default.
     """
     plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save_bytes(plain, metadata=notes or {"format": "pt"}))
+    with _memory_for(sum(tensor.nbytes for tensor in plain.values())):
+        content = save_bytes(plain, metadata=notes or {"format": "pt"})
+    write_atomically(path, content)
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -349,11 +354,28 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        return load_bytes(content)
+        with _memory_for(len(content)):
+            return load_bytes(content)
     except (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError):
         if _may_be_pickle(content):
             raise ValueError(PICKLE_REFUSED.format(path)) from None
         raise ValueError(f"{path} is not a whole safetensors file") from None
+
+
+@contextmanager
+def _memory_for(num_bytes: int) -> Iterator[None]:
+    """Let safetensors copy so many bytes, or raise MemoryError.
+
+    Where memory ends, its Rust panics, which is no ``Exception``, or ends the process.
+    So we ask for what it will need, and give it back untouched, before it asks.
+    """
+    torch.empty(3 * num_bytes + MARGIN, dtype=torch.uint8)
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise MemoryError from error
 
 
 def _may_be_pickle(content: bytes) -> bool:
@@ -366,8 +388,10 @@ def _may_be_pickle(content: bytes) -> bool:
 
 def read_notes(path: Path) -> dict[str, str]:
     """The notes that a whole safetensors file has beside its tensors."""
-    with safe_open(path, framework="pt") as file:
-        return file.metadata() or {}
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    notes: dict[str, str] = header.get("__metadata__", {})
+    return notes
 
 
 def _describe(tensor: Tensor) -> str:

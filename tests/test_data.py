@@ -726,7 +726,7 @@ def test_a_prepared_shakespeare_is_found_without_a_network(tmp_path, monkeypatch
     """A notebook on a train, with data/ in place and the cache elsewhere."""
     made = prepare("shakespeare", tmp_path / "c")
     monkeypatch.setenv("MINILLM_CACHE", str(tmp_path / "none"))
-    monkeypatch.setattr(subprocess, "run", None)
+    monkeypatch.setattr(subprocess, "Popen", None)
     assert prepare("shakespeare", tmp_path / "c").hash == made.hash
 
 
