@@ -12,9 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-MOST_EXTREME_TEMPERATURE = 1e30
-"""And its inverse: beyond, float32 (all that MPS has) meets zero and infinity."""
-
 ROUNDING = 1e-6
 """A sum of probabilities this close below a threshold has reached it."""
 
@@ -118,9 +115,10 @@ class Sampler:
             winner = logits.argmax(dim=-1, keepdim=True)
             return torch.zeros_like(logits).scatter(-1, winner, 1.0)
         # The best score becomes 0, so that no small temperature can overflow.
-        hottest = MOST_EXTREME_TEMPERATURE
-        temperature = min(max(self.temperature, 1 / hottest), hottest)
-        logits = (_wide(logits) - _wide(best)) / temperature
+        logits = _wide(logits) - _wide(best)
+        # float32, all that MPS has, would take 1e-300 for zero and 1e300 for infinity.
+        ends = torch.finfo(logits.dtype)
+        logits = logits / min(max(self.temperature, ends.tiny), ends.max)
         if self.top_k is not None:
             logits = keep_top_k(logits, self.top_k)
         if self.top_p is not None:

@@ -210,7 +210,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = subprocess.run(
         [sys.executable, __file__, str(folder)], capture_output=True, text=True
     )
-    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    # A PyTorch made for CUDA, on a machine without it, says so; nothing else is said.
+    said = [line for line in made.stderr.splitlines() if "No CUDA runtime" not in line]
+    assert (made.returncode, made.stdout, said) == (0, "", [])
     return folder
 
 

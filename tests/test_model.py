@@ -608,12 +608,14 @@ def test_a_refactor_changes_no_number(rung: str) -> None:
 
 
 COMPILED = """
+import warnings
 import torch
 from minillm.config import ModelConfig
 from minillm.model import Transformer
 
 config = ModelConfig(vocab_size=11, context_length=9, n_layers=1, n_heads=2, d_model=8)
 model = Transformer(config)
+warnings.filterwarnings("ignore", "Guards may run slower on Python 3.13.0")
 whole = torch.compile(model, backend="eager", fullgraph=True)
 for rows, length in ((1, 4), (3, 5), (2, 7), (2, 1)):
     tokens = torch.randint(11, (rows, length))

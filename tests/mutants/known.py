@@ -101,8 +101,8 @@ KNOWN = (
     ),
     Mutant(
         "sample.py",
-        "logits = (_wide(logits) - _wide(best)) / temperature",
-        "logits = (_wide(logits) - _wide(best)) * temperature",
+        "logits / min(max(self.temperature, ends.tiny), ends.max)",
+        "logits * min(max(self.temperature, ends.tiny), ends.max)",
         "temperature inverted",
     ),
     Mutant(
