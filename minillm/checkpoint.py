@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
@@ -348,10 +349,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         ValueError: the file is missing, not whole, or a pickle; names it.
+        OSError: the system does not let us read; that is no damage.
     """
     try:
         content = path.read_bytes()
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     try:
         with _memory_for(len(content)):
@@ -369,7 +371,7 @@ def _memory_for(num_bytes: int) -> Iterator[None]:
     Where memory ends, its Rust panics, which is no ``Exception``, or ends the process.
     So we ask for what it will need, and give it back untouched, before it asks.
     """
-    torch.empty(3 * num_bytes + MARGIN, dtype=torch.uint8)
+    np.empty(3 * num_bytes + MARGIN, np.uint8)
     try:
         yield
     except BaseException as error:

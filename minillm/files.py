@@ -219,12 +219,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: the file is missing, not JSON, or not an object; names the path.
+        OSError: the system does not let us read; that is no damage.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist") from None
-    except OSError as error:
+    except (IsADirectoryError, NotADirectoryError) as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise ValueError(f"{path} is not valid JSON") from None

@@ -1,6 +1,7 @@
 """What is kept is whole, belongs together, and needs nothing but itself."""
 
 import dataclasses
+import errno
 import json
 import pickle
 import shutil
@@ -262,6 +263,41 @@ def test_a_damaged_checkpoint_names_the_other_that_is_kept(tmp_path, parts):
     shutil.rmtree(last)
     with pytest.raises(ValueError, match=r"cut short or changed$"):
         checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("lack", [MemoryError(), OSError(errno.EMFILE, "Too many")])
+@pytest.mark.parametrize("read", ["read_bytes", "read_text"])
+def test_what_the_machine_lacks_is_no_damage(tmp_path, parts, monkeypatch, lack, read):
+    """With too little memory, the advice was to remove the last checkpoint."""
+    save(tmp_path, parts, step=7, best_step=7)
+    last = save(tmp_path, parts, step=14, best_step=7)
+    _, model, _, optimizers = parts
+    real = getattr(Path, read)
+
+    def fail(path, *arguments, **options):
+        if path.suffix in (".safetensors", ".json") and path.name != "manifest.json":
+            raise lack
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, read, fail)
+    for attempt in (
+        lambda: checkpoint.load(last),
+        lambda: checkpoint.load_trainer(last, model, optimizers),
+    ):
+        with pytest.raises(type(lack)) as error:
+            attempt()
+        assert "remove" not in str(error.value)
+
+
+def test_memory_for_tensors_is_asked_for_before_they_are_read(tmp_path, monkeypatch):
+    """safetensors' Rust ended the process, or its RuntimeError was called damage."""
+    checkpoint.write_safetensors(tmp_path / "a.safetensors", {"a": torch.zeros(3)})
+    monkeypatch.setattr(checkpoint, "MARGIN", 2**60)
+    with pytest.raises(MemoryError):
+        checkpoint.read_safetensors(tmp_path / "a.safetensors")
+    with pytest.raises(MemoryError):
+        checkpoint.write_safetensors(tmp_path / "b.safetensors", {"a": torch.zeros(3)})
+    assert not (tmp_path / "b.safetensors").exists()
 
 
 def test_nothing_to_load_is_said_in_words(tmp_path):
