@@ -9,13 +9,14 @@
       manifest.json         SHA-256 of each file, written last
 
 A folder is filled under a temporary name, flushed and renamed: it is whole or it is
-not there. Nothing is pickled, so that reading a checkpoint runs no code.
+not there. An older one is removed only when the new one is on the disk. So of a run
+that has saved once there is always a whole checkpoint, whether the process is killed or
+the power is cut. Nothing is pickled, so that reading a checkpoint runs no code.
 """
 
 import dataclasses
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +33,13 @@ from torch.overrides import TorchFunctionMode
 
 from minillm import tokenizer as tokenizers
 from minillm.config import ModelConfig, RunConfig, from_dict, to_dict
-from minillm.files import new_folder, read_json, write_atomically, write_json
+from minillm.files import (
+    new_folder,
+    read_json,
+    remove_folder,
+    write_atomically,
+    write_json,
+)
 from minillm.model import LanguageModel, build
 from minillm.run import check_manifest, write_manifest
 from minillm.tokenizer import Tokenizer
@@ -83,6 +90,8 @@ def save(
 ) -> Path:
     """Write ``step-NNNNNNNN`` and remove all but it and the best; returns the folder.
 
+    It is on the disk when this returns. The caller holds the run's lock.
+
     Raises:
         OSError: the disk is full or read-only; what was there before is untouched.
     """
@@ -94,10 +103,15 @@ def save(
         )
         write_json(folder / "trainer.json", dataclasses.asdict(state))
         write_manifest(folder)
-    for step, folder in step_folders(checkpoints):
-        if step not in (state.step, state.best_step):
-            remove(folder)
+    keep_only(checkpoints, state.step, state.best_step)
     return final
+
+
+def keep_only(checkpoints: Path, *steps: int) -> None:
+    """Remove the checkpoints of all other steps, for good when this returns."""
+    for step, folder in step_folders(checkpoints):
+        if step not in steps:
+            remove_folder(folder)
 
 
 def write_model(
@@ -112,14 +126,6 @@ def write_model(
     )
     write_json(folder / "config.json", to_dict(config))
     tokenizer.save(folder / "tokenizer.json")
-
-
-def remove(folder: Path) -> None:
-    """Take a checkpoint away at once: a half-removed folder is never a checkpoint."""
-    gone = folder.with_name(f".{folder.name}.removed")
-    shutil.rmtree(gone, ignore_errors=True)
-    folder.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
 
 
 def load(path: Path, device: str = "cpu", which: str = "best") -> Checkpoint:

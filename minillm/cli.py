@@ -12,9 +12,11 @@ import math
 import os
 import signal
 import sys
+import threading
 import typing
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -41,16 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     verb = None
     try:
-        parser, known = _parser(words)
-        options = parser.parse_args(_spelled(words, known))
-        verb = options.verb
-        code = verb(options)
+        with _answering(_interrupt):
+            parser, known = _parser(words)
+            options = parser.parse_args(_spelled(words, known))
+            verb = options.verb
+            code = verb(options)
     except BrokenPipeError:  # `minillm generate | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         _say("minillm: interrupted")
-        code = 128 + signal.SIGINT
+        code = 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
     except (ValueError, OSError) as error:
         if os.environ.get(TRACEBACK):
             raise
@@ -172,7 +175,7 @@ def train(options: argparse.Namespace) -> int:
         if metrics.val_loss is not None:
             bar.write(_row(metrics), file=sys.stdout)
 
-    with signals, bar:
+    with _answering(signals.note), bar:
         run(
             plan,
             report,
@@ -658,30 +661,51 @@ def _row(metrics: "Metrics") -> str:
     )
 
 
+@contextmanager
+def _answering(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Answer Ctrl-C, SIGTERM and a closed terminal; ``nohup`` ignores that one."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # others get no signals
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number and signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
+
+
 class _Signals:
-    """Ctrl-C and SIGTERM ask for a checkpoint; the second Ctrl-C does not wait."""
+    """The first signal asks for a checkpoint; the second does not wait for it."""
 
     def __init__(self) -> None:
         self.number = 0
+        self._terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def received(self) -> bool:
         return bool(self.number)
 
-    def __enter__(self) -> None:
-        self._before = {
-            number: signal.signal(number, self._note)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Answer a signal."""
         if self.number:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         self.number = number
-        _say("minillm: writing a checkpoint, then stopping (again to stop at once)")
+        if number == getattr(signal, "SIGHUP", None):
+            # The terminal is gone, and whatever is written to it is an error.
+            for terminal in self._terminals:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
+        # Not by print: the signal may have come in the middle of one.
+        with suppress(OSError):
+            os.write(2, f"{STOPPING}\n".encode())
+
+
+STOPPING = "minillm: writing a checkpoint, then stopping (again to stop at once)"
 
 
 def _si(number: float) -> str:
@@ -735,7 +759,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody listens any more: the exit code says it
+        print(line, file=sys.stderr, flush=True)
 
 
 def _fail(message: str) -> NoReturn:

@@ -725,8 +725,9 @@ def _only_process(target: Path, directory: str | Path, told: Report) -> Iterator
     with ExitStack() as held:
         try:
             with files.writing(directory):
-                target.parent.mkdir(parents=True, exist_ok=True)
+                files.make_folder(target.parent)
                 held.enter_context(files.only_process(path, LOCK_SECONDS, waits))
+                files.tidy(target.parent, target.name.__eq__)
         except Timeout:
             raise ValueError(
                 f"{directory} has been prepared by {files.owner(path)} for more than"

@@ -2,7 +2,8 @@
 
 Every file of the package is written to a temporary name beside its target, flushed to
 the disk and renamed. A reader therefore sees the old file or the new one, never half
-of one, whenever the machine stops.
+of one, whenever the machine stops. What a killed process leaves under a temporary name
+is cleared away by the next one that works there; see ``tidy``.
 """
 
 import errno
@@ -10,12 +11,13 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -59,7 +61,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     temporary = _beside(path)
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             with temporary.open("wb") as file:
                 file.write(content)
@@ -76,15 +78,50 @@ def write_atomically(path: Path, content: bytes) -> None:
 def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder to fill; it becomes ``path`` if the block succeeds.
 
+    When it is ``path``, everything in it is on the disk.
+
+    Args:
+        path: the folder to make.
+        replace: put it in the place of what is there. Whoever replaces holds a lock of
+            their own already; otherwise one is held here.
+
     Raises:
-        ValueError: ``path`` exists and ``replace`` is false.
+        ValueError: ``path`` exists and ``replace`` is false, or another process is
+            just making it.
         OSError: the disk is full or the folder read-only; names ``path``.
     """
-    if path.exists() and not replace:
+    with ExitStack() as held:
+        if not replace:
+            _refuse_existing(path)
+            held.enter_context(_only_maker(path))
+            _refuse_existing(path)
+        yield held.enter_context(_becomes(path))
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
         raise ValueError(f"{path} exists already: choose another folder")
+
+
+@contextmanager
+def _only_maker(path: Path) -> Iterator[None]:
+    lock = path.with_name(f".{path.name}.lock")
+    with ExitStack() as held:
+        try:
+            with writing(path):
+                make_folder(path.parent)
+                held.enter_context(only_process(lock, MOMENT))
+        except Timeout:
+            raise ValueError(f"{path} is being made by {owner(lock)}") from None
+        yield
+
+
+@contextmanager
+def _becomes(path: Path) -> Iterator[Path]:
     temporary = _beside(path)
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        tidy(path.parent, path.name.__eq__)
         temporary.mkdir()
     try:
         try:
@@ -103,23 +140,65 @@ def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
 
 
 def _rename_whole(temporary: Path, path: Path) -> None:
-    for file in temporary.rglob("*"):
-        if file.is_file():
-            with file.open("rb+") as opened:
+    for entry in temporary.rglob("*"):
+        if entry.is_dir():
+            sync_folder(entry)
+        elif entry.is_file():
+            with entry.open("rb+") as opened:
                 os.fsync(opened.fileno())
     sync_folder(temporary)
-    if path.exists():
-        old = _beside(path)
-        path.rename(old)
-        try:
-            temporary.rename(path)
-        except BaseException:
-            old.rename(path)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    else:
+    old = _beside(path, "old")
+    try:
+        if path.exists():
+            path.rename(old)
         temporary.rename(path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise
     sync_folder(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Take a folder away at once: nobody ever sees half, not even after a power cut."""
+    gone = _beside(folder)
+    folder.rename(gone)
+    sync_folder(folder.parent)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; their names are on the disk at the end."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
+def tidy(folder: Path, belongs: Callable[[str], object]) -> None:
+    """Clear away what killed processes have left in ``folder``.
+
+    What was half written goes. A whole folder that had been moved aside, for one that
+    never came in its place, comes back.
+
+    Only who holds a lock may do so: what another process is just writing looks alike.
+
+    Args:
+        folder: where to look; it need not exist.
+        belongs: whether the lock guards the file or folder of that name.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        trace = TRACE.fullmatch(path.name)
+        if trace is None or not belongs(trace[1]):
+            continue
+        target = folder / trace[1]
+        if trace[2] == "old" and not target.exists():
+            path.rename(target)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def lock_file(path: Path) -> FileLock:
@@ -245,5 +324,9 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+TRACE = re.compile(r"\.(.+)\.[0-9a-f]{12}\.(tmp|old)")
+"""The names that ``_beside`` gives; first the name that is meant."""
+
+
+def _beside(path: Path, kind: Literal["tmp", "old"] = "tmp") -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.{kind}")

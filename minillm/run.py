@@ -5,6 +5,10 @@ runs/llama/
   metrics.jsonl         one row per measurement, appended as they come
   checkpoints/          the best and the last; see checkpoint.py
   .lock                 held while a process trains here
+
+Whatever ends the process, the folder opens: the configuration is whole or not there, a
+row that was appended is on the disk, a row cut short is no row, and what had not become
+a checkpoint yet is cleared away by the next process that takes the lock.
 """
 
 import json
@@ -19,11 +23,13 @@ from filelock import Timeout
 
 from minillm.files import (
     lock_file,
+    make_folder,
     owner,
     read_json,
     sha256_file,
     signed,
     sync_folder,
+    tidy,
     write_atomically,
     write_json,
     writing,
@@ -50,13 +56,15 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder; the lock ends with the process, however it ends.
 
+        What a killed process has left unfinished is cleared away.
+
         Raises:
             ValueError: another process holds it; says which.
         """
         if self.directory.is_file():
             raise ValueError(f"{self.directory} must be a folder")
         with writing(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_folder(self.directory)
             path = self.directory / ".lock"
             lock = lock_file(path)
             try:
@@ -67,12 +75,20 @@ class RunFolder:
                 ) from None
         try:
             with signed(path):
+                with writing(self.directory):
+                    own = (self.config_path.name, self.metrics_path.name)
+                    tidy(self.directory, own.__contains__)
+                    tidy(self.checkpoints, lambda _: True)
                 yield
         finally:
             lock.release()
 
     def begin(self, config: dict[str, Any]) -> None:
-        """Write the configuration, and empty metrics."""
+        """Write the configuration, and empty metrics.
+
+        A process killed in between leaves the rows of the run that stood here before,
+        and no checkpoint: whoever resumes then begins, and writes them anew.
+        """
         write_json(self.config_path, config)
         write_atomically(self.metrics_path, b"")
 

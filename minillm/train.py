@@ -102,10 +102,14 @@ def train(
 
     Everything random is a function of the seed and the step: equal configurations on
     one machine give equal models, measuring more often changes nothing, and a resumed
-    run equals an uninterrupted one. The caller's random generator is left alone.
+    run equals an uninterrupted one, whatever has ended it. The caller's random
+    generator is left alone.
 
     Under ``torchrun`` the processes share each batch; ``batch_size`` counts all of
-    them together, so their number does not change what is computed.
+    them together, so their number does not change what is computed. A run may be
+    resumed by another number of processes, and with other ``batch_size`` and
+    ``accumulate`` of the same product: it reads the same samples, and what it computes
+    differs by rounding alone (and by what dropout draws).
 
     Args:
         config: the whole run. ``vocab_size`` may be 0: the corpus's is taken.
@@ -292,6 +296,7 @@ class _Loop:
             fresh = start is None or step > start
             ends = step == settings.steps
             evaluates = fresh and (step % settings.eval_every == 0 or ends)
+            metrics = None
             if fresh and (evaluates or step % settings.log_every == 0):
                 working += time.perf_counter() - clock
                 metrics = Metrics(
@@ -308,10 +313,8 @@ class _Loop:
                 )
                 if evaluates:
                     metrics = self._measure(metrics)
-                if self.process.leads:
-                    if folder is not None:
-                        folder.append(asdict(metrics))
-                    report(metrics)
+                if folder is not None and self.process.leads:
+                    folder.append(asdict(metrics))
                 clock_step, working = step, 0.0
                 clock = time.perf_counter()
             improved = evaluates and self.best_step == step
@@ -319,6 +322,10 @@ class _Loop:
             if folder is not None and fresh and (due or improved or ends or stopped):
                 self._save(folder, step)
                 working += time.perf_counter() - clock
+                clock = time.perf_counter()
+            if metrics is not None:
+                if self.process.leads:  # saved before: to tell of it may go wrong
+                    report(metrics)
                 clock = time.perf_counter()
             if ends or stopped:
                 return
@@ -402,20 +409,22 @@ def _open_folder(
                 " choose another folder"
             )
         if loop.process.leads:
-            for _, old in checkpoint.step_folders(folder.checkpoints):
-                checkpoint.remove(old)
+            # Before the new configuration stands there: it would lay claim to them.
+            checkpoint.keep_only(folder.checkpoints)
             folder.begin(to_dict(loop.config))
         return None
     found = checkpoint.step_folders(folder.checkpoints)
     if not found:
         if folder.exists:  # interrupted before its first checkpoint: begin again
-            _require_same(folder, loop)
+            _require_same(folder, folder.config_path, loop)
             if loop.process.leads:
                 folder.begin(to_dict(loop.config))
             return None
-        raise ValueError(f"{folder.directory} holds no run to resume")
-    _require_same(folder, loop)
+        raise ValueError(
+            f"{folder.directory} holds no run to resume: start one without --resume"
+        )
     _, last = found[-1]
+    _require_same(folder, last / "config.json", loop)
     state = checkpoint.load_trainer(last, loop.model, loop.optimizers)
     if state.corpus_hash != loop.corpus.hash:
         raise ValueError(
@@ -424,31 +433,44 @@ def _open_folder(
         )
     loop.restore(state)
     if loop.process.leads:
+        checkpoint.keep_only(folder.checkpoints, state.step, state.best_step)
         folder.rewind(state.step)
     return state.step
 
 
-def _require_same(folder: RunFolder, loop: _Loop) -> None:
-    """A resumed run must be the same run: compare what its results depend on."""
-    before = from_dict(
-        RunConfig, read_json(folder.config_path), str(folder.config_path)
-    )
+def _require_same(folder: RunFolder, path: Path, loop: _Loop) -> None:
+    """A resumed run must be the same run: compare what its results depend on.
+
+    Raises:
+        ValueError: something differs from the configuration in ``path``.
+    """
+    before = from_dict(RunConfig, read_json(path), str(path))
     if fingerprint(before) == fingerprint(loop.config) and (
         before.train.seed == loop.config.train.seed
     ):
         return
     for section in ("model", "train"):
-        old, new = (
-            to_dict(getattr(before, section)),
-            to_dict(getattr(loop.config, section)),
-        )
+        old, new = (_kept(getattr(one, section)) for one in (before, loop.config))
         for name in old:
-            free = name == "device" or name.endswith("_every")
-            if old[name] != new[name] and not free:
+            if old[name] != new[name]:
                 raise ValueError(
                     f"{name} ({new[name]}) differs from the run in"
                     f" {folder.directory} ({old[name]}): a resumed run keeps it"
                 )
+
+
+def _kept(part: ModelConfig | TrainConfig) -> dict[str, Any]:
+    """What a resumed run must have in common with the run before."""
+    values = to_dict(part)
+    if isinstance(part, TrainConfig):
+        # Samples are counted from the first: however a batch is split, they are those.
+        del values["batch_size"], values["accumulate"]
+        values["batch_size x accumulate"] = part.batch_size * part.accumulate
+    return {
+        name: value
+        for name, value in values.items()
+        if name != "device" and not name.endswith("_every")
+    }
 
 
 # ------------------------------------------------------------------ processes

@@ -310,7 +310,7 @@ def test_nothing_to_load_is_said_in_words(tmp_path):
 def test_a_half_removed_checkpoint_is_not_a_checkpoint(tmp_path, parts, monkeypatch):
     """A kill in the middle of tidying up left a folder that looked like the best."""
     save(tmp_path / "kept", parts, step=7)
-    monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda *a, **k: None)
+    monkeypatch.setattr(shutil, "rmtree", lambda *a, **k: None)
     save(tmp_path / "kept", parts, step=14, best_step=14)
     steps = [step for step, _ in checkpoint.step_folders(tmp_path / "kept")]
     assert steps == [14]

@@ -210,6 +210,78 @@ def test_training_goes_on_where_it_was_told_to_stop(stand_in, capsys):
     assert expected == whole.read_bytes()
 
 
+def test_a_told_end_of_prepare_leaves_nothing_behind(here):
+    """SIGTERM ended it at once, with half a corpus under a hidden name."""
+    Path("own.txt").write_text("a text\n" * 99)
+    program = """
+import os, signal
+from minillm import cli, data
+
+def write(folder, *_):
+    (folder / "train.bin").write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+data._write = write
+cli.main(["prepare", "own.txt", "--out", "data/own"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines() == ["minillm: interrupted"]
+    assert done.returncode == 128 + signal.SIGTERM
+    assert [path for path in Path("data").iterdir() if "own" in path.name] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_asks_and_the_second_does_not_wait(number):
+    signals = cli._Signals()
+    with cli._answering(cli._interrupt), cli._answering(signals.note):
+        assert not signals.received()
+        os.kill(os.getpid(), number)
+        assert signals.received()
+        assert signals.number == number
+        with pytest.raises(KeyboardInterrupt) as interrupt:
+            os.kill(os.getpid(), number)
+        assert interrupt.value.args == (number,)
+
+
+def test_nohup_is_respected():
+    """A run was to go on after the terminal closes, and would stop."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with cli._answering(cli._interrupt):
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_in_the_middle_of_a_print_is_answered(tmp_path):
+    """Its answer was printed to the stream that was just printing: RuntimeError."""
+    program = """
+import io, os, signal, sys
+from minillm import cli
+
+class Prints(io.RawIOBase):
+    def writable(self):
+        return True
+    def write(self, content):
+        if not signals.received():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return len(content)
+
+signals = cli._Signals()
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Prints()), write_through=True)
+with cli._answering(signals.note):
+    print("a bar", file=sys.stderr, flush=True)
+    print(signals.number)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) == signal.SIGTERM
+    assert done.stderr == cli.STOPPING + "\n"
+
+
 def test_describe_prints_costs_without_pytorch_or_a_corpus(here, capsys):
     out = run(capsys, "describe", "gpt2", "--d_model", "96", "--on", "t4")
     assert "65 characters assumed" in out

@@ -188,3 +188,74 @@ def test_a_checksum_is_that_of_the_bytes(tmp_path):
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180
     )
     assert files.sha256_file(tmp_path / "abc") == files.sha256_bytes(b"abc") == known
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+    """Nothing ever removed it: gigabytes of a killed `prepare`, under a hidden name."""
+    for name in ("a", "b"):
+        (tmp_path / f".{name}.0123456789ab.tmp").mkdir()
+        (tmp_path / f".{name}.0123456789ab.tmp" / "half").touch()
+        (tmp_path / f".{name}.ba9876543210.tmp").touch()
+    (tmp_path / ".a.mine.tmp").touch()
+    files.tidy(tmp_path, "a".__eq__)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".a.mine.tmp",
+        ".b.0123456789ab.tmp",
+        ".b.ba9876543210.tmp",
+    ]
+    files.tidy(tmp_path / "none", "a".__eq__)
+
+
+@pytest.mark.parametrize("new_is_there", [False, True])
+def test_a_folder_moved_aside_comes_back_unless_replaced(tmp_path, new_is_there):
+    """Killed between two renames, `prepare --overwrite` left no corpus at all."""
+    (tmp_path / ".a.0123456789ab.old").mkdir()
+    (tmp_path / ".a.0123456789ab.old" / "old").touch()
+    if new_is_there:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "new").touch()
+    files.tidy(tmp_path, "a".__eq__)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    expected = "new" if new_is_there else "old"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [expected]
+
+
+def test_two_processes_do_not_make_the_same_folder(tmp_path):
+    """The one that came second replaced what the first had written, unasked."""
+
+    def second():
+        with files.new_folder(tmp_path / "a"):
+            pass
+
+    with files.new_folder(tmp_path / "a") as folder:
+        (folder / "first").touch()
+        with pytest.raises(ValueError, match=r"a is being made by process \d+ on"):
+            second()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a" / "first").exists()
+
+
+def test_a_folders_name_is_flushed_as_well(tmp_path, monkeypatch):
+    """After a power cut a checkpoint is there only if every folder above it is."""
+    flushed = []
+    monkeypatch.setattr(files, "sync_folder", flushed.append)
+    files.make_folder(tmp_path / "runs" / "llama")
+    assert flushed == [tmp_path, tmp_path / "runs"]
+    files.make_folder(tmp_path / "runs" / "llama")
+    assert len(flushed) == 2
+
+
+def test_a_folder_is_gone_on_the_disk_before_its_files_are(tmp_path, monkeypatch):
+    """After a power cut, a checkpoint without half of its files was the best again."""
+    (tmp_path / "step" / "x").mkdir(parents=True)
+    seen = []
+
+    def look(folder):
+        seen.append([path.name for path in folder.iterdir()])
+        assert all((path / "x").exists() for path in folder.iterdir())
+
+    monkeypatch.setattr(files, "sync_folder", look)
+    files.remove_folder(tmp_path / "step")
+    ((name,),) = seen
+    assert name.startswith(".step.")
+    assert list(tmp_path.iterdir()) == []

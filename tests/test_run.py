@@ -100,6 +100,21 @@ def test_a_killed_owner_leaves_no_lock_behind(folder):
         pass
 
 
+def test_the_next_owner_clears_away_what_a_killed_one_left(folder):
+    """Every kill in the middle of a checkpoint left one more half of it, for ever."""
+    folder.checkpoints.mkdir()
+    for left in (
+        folder.directory / ".metrics.jsonl.0123456789ab.tmp",
+        folder.checkpoints / ".step-00000005.0123456789ab.tmp",
+    ):
+        left.mkdir()
+    exported = folder.directory / ".huggingface.0123456789ab.tmp"
+    exported.mkdir()  # guarded by another lock
+    with folder.locked():
+        assert list(folder.checkpoints.iterdir()) == []
+        assert list(folder.directory.glob(".*.tmp")) == [exported]
+
+
 def test_a_run_cannot_be_where_a_file_is(tmp_path):
     (tmp_path / "run").write_text("mine")
     with (

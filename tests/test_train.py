@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from itertools import count
@@ -306,6 +307,67 @@ def test_a_resumed_run_keeps_what_its_results_depend_on(config, tmp_path):
             train(changed(config, **change), directory=tmp_path / "run", resume=True)
     often = changed(config, eval_every=4, log_every=2, checkpoint_every=5)
     train(often, directory=tmp_path / "run", resume=True)
+
+
+def test_a_batch_may_be_split_otherwise_when_resumed(config, tmp_path):
+    """Who resumes on a smaller GPU had to begin again, though the samples are the same.
+
+    And they are only if the product is.
+    """
+    whole = train(config, directory=tmp_path / "whole")
+    stops = iter(range(100))
+    train(config, directory=tmp_path / "run", stop=lambda: next(stops) == 8)
+    for batch_size, accumulate in ((5, 1), (6, 2), (1, 1)):
+        plan = changed(config, batch_size=batch_size, accumulate=accumulate)
+        message = rf"accumulate \({batch_size * accumulate}\) differs .* \(6\)"
+        with pytest.raises(ValueError, match=message):
+            train(plan, directory=tmp_path / "run", resume=True)
+    plan = changed(config, batch_size=2, accumulate=3)
+    stops = iter(range(100))
+    train(plan, directory=tmp_path / "run", resume=True, stop=lambda: next(stops) == 7)
+    resumed = train(config, directory=tmp_path / "run", resume=True)
+    for p, q in zip(whole.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-4, rtol=1e-3)
+    for a, b in zip(rows(tmp_path / "whole"), rows(tmp_path / "run"), strict=True):
+        assert (a["step"], a["tokens"]) == (b["step"], b["tokens"])
+        assert a["train_loss"] == pytest.approx(b["train_loss"], abs=1e-4)
+
+
+def test_a_checkpoint_is_resumed_under_its_own_configuration(config, tmp_path):
+    """A power cut while a run is overwritten may bring an old checkpoint back.
+
+    Beside the new run's configuration, it was resumed without a word.
+    """
+    train(config, directory=tmp_path / "run", stop=lambda: True)
+    new = with_vocabulary(
+        changed(config, learning_rate=5e-3), data.Corpus(config.data.directory)
+    )
+    write_json(tmp_path / "run" / "config.json", to_dict(new))
+    with pytest.raises(ValueError, match=r"learning_rate \(0.005\) differs"):
+        train(new, directory=tmp_path / "run", resume=True)
+
+
+def test_a_resumed_run_removes_what_the_next_checkpoint_would_have(config, tmp_path):
+    """Killed after the last checkpoint was written, it kept an older one for ever."""
+    train(config, directory=tmp_path / "run")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    before = sorted(path.name for path in checkpoints.iterdir())
+    shutil.copytree(checkpoints / before[-1], checkpoints / "step-00000007")
+    train(config, directory=tmp_path / "run", resume=True)
+    assert sorted(path.name for path in checkpoints.iterdir()) == before
+
+
+def test_what_is_told_was_saved_before(config, tmp_path):
+    """A notebook's plot that failed lost the steps since the last checkpoint."""
+
+    def fails(metrics):
+        if metrics.step == 9:
+            raise RuntimeError("no such column")
+
+    config = changed(config, checkpoint_every=9)
+    with pytest.raises(RuntimeError, match="no such column"):
+        train(config, fails, tmp_path / "run")
+    assert checkpoint.find(tmp_path / "run", "last").name == "step-00000009"
 
 
 def test_a_run_is_not_resumed_on_another_corpus(config, tmp_path):
