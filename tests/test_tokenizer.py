@@ -1,5 +1,5 @@
 import json
-import pickle
+import pickle  # noqa: TID251 -- to see what happens
 from collections import Counter
 from itertools import pairwise
 
@@ -391,7 +391,7 @@ def test_the_name_of_the_end_is_ordinary_text(bpe):
 def test_a_tokenizer_can_be_pickled(bpe):
     """A data loader's worker process gets its tokenizer that way."""
     bpe.encode("once")
-    assert pickle.loads(pickle.dumps(bpe)).encode("twice") == bpe.encode("twice")
+    assert pickle.loads(pickle.dumps(bpe)).encode("twice") == bpe.encode("twice")  # noqa: S301
 
 
 def test_the_room_is_light_to_enter():

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+OFFLINE = Path(__file__).resolve().parent / "offline"
 
 
 def prepare_environment() -> None:
@@ -13,6 +14,6 @@ def prepare_environment() -> None:
     os.environ["PYTHONHASHSEED"] = "0"
     # plots are drawn into the notebook, whatever the shell asks for
     os.environ.pop("MPLBACKEND", None)
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
-    )
+    # a notebook makes no request: the first of these folders sees to it
+    paths = [str(OFFLINE), str(ROOT), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
