@@ -23,20 +23,20 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=table.RESULTS, help="(%(default)s)")
     options = parser.parse_args()
     chosen = [
-        one
+        (name, one)
         for name in options.modules or MODULES
         for one in importlib.import_module(f"torture.{name}").ATTACKS
         if options.attack is None or options.attack in one.name
     ]
     results = []
-    for one in chosen:
+    for name, one in chosen:
         tries = one.tries if options.tries is None else options.tries
         print(f"{one.name} ...", flush=True)
         result = attack.make(one, tries, options.seed)
         for lost in result.losses:
             print(f"    LOST: {lost}")
         results.append(result)
-        table.keep(result, options.seed, options.out)
+        table.keep(name, result, options.seed, options.out)
     print()
     print(table.text([result.row() for result in results]))
     return int(any(result.losses for result in results))

@@ -12,24 +12,44 @@ from torture.attack import Result
 RESULTS = Path(__file__).parent / "results.json"
 
 
-def keep(result: Result, seed: int, path: Path = RESULTS) -> None:
-    """Put a row into the file, in the place of the one of that name."""
+def keep(kind: str, result: Result, seed: int, path: Path = RESULTS) -> None:
+    """Put a row into the file, in the place of the one of that kind and name."""
     import torch
 
-    rows = read_json(path)["rows"] if path.exists() else []
+    rows = read(path) if path.exists() else []
     row = {
+        "kind": kind,
         **result.row(),
         "seed": seed,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    names = [one["attack"] for one in rows]
-    if result.name in names:
-        rows[names.index(result.name)] = row
+    names = [(one["kind"], one["attack"]) for one in rows]
+    if (kind, result.name) in names:
+        rows[names.index((kind, result.name))] = row
     else:
         rows.append(row)
     write_json(path, {"rows": rows})
+
+
+def read(path: Path = RESULTS) -> list[dict[str, Any]]:
+    """The rows that are kept."""
+    rows: list[dict[str, Any]] = read_json(path)["rows"]
+    return rows
+
+
+def summary(kind: str, path: Path = RESULTS) -> str:
+    """The attacks of a kind as Markdown: what is done, what holds, and the counts."""
+    lines = ["| attack | what holds | tries | lost |", "|---|---|--:|--:|"]
+    for row in read(path):
+        if row["kind"] == kind:
+            tries = f"{row['tries']:,}"
+            if row["why_not"]:
+                tries += f" (not possible: {row['why_not']})"
+            cells = (row["attack"], row["promise"], tries, f"{row['lost']:,}")
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def text(rows: Sequence[Mapping[str, Any]]) -> str:

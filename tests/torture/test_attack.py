@@ -43,10 +43,27 @@ def test_what_cannot_be_tried_here_is_said():
 
 def test_a_row_takes_the_place_of_its_older_self(tmp_path):
     path = tmp_path / "results.json"
-    for name, tries in (("a", 1), ("b", 2), ("a", 3)):
-        table.keep(Result(name, "", tries, (), 0.1), 0, path)
-    rows = table.read_json(path)["rows"]
-    assert [(row["attack"], row["tries"]) for row in rows] == [("a", 3), ("b", 2)]
+    for kind, name, tries in (
+        ("x", "a", 1),
+        ("x", "b", 2),
+        ("y", "a", 4),
+        ("x", "a", 3),
+    ):
+        table.keep(kind, Result(name, "", tries, (), 0.1), 0, path)
+    found = [(row["kind"], row["attack"], row["tries"]) for row in table.read(path)]
+    assert found == [("x", "a", 3), ("x", "b", 2), ("y", "a", 4)]
+
+
+def test_a_summary_shows_losses_and_what_was_not_tried(tmp_path):
+    """A page that shows survivors alone would be an advertisement."""
+    path = tmp_path / "results.json"
+    table.keep("x", Result("a", "this holds", 1200, ("one", "two"), 0.1), 0, path)
+    table.keep("x", Result("b", "that too", 0, (), 0.1, "no root"), 0, path)
+    table.keep("y", Result("c", "elsewhere", 3, (), 0.1), 0, path)
+    assert table.summary("x", path).splitlines()[2:] == [
+        "| a | this holds | 1,200 | 2 |",
+        "| b | that too | 0 (not possible: no root) | 0 |",
+    ]
 
 
 def test_the_table_adds_up():
