@@ -33,10 +33,12 @@ from torch.overrides import TorchFunctionMode
 
 from minillm import tokenizer as tokenizers
 from minillm.config import ModelConfig, RunConfig, from_dict, to_dict
+from minillm.costs import num_parameters
 from minillm.files import (
     new_folder,
     read_json,
     remove_folder,
+    status,
     write_atomically,
     write_json,
 )
@@ -157,9 +159,12 @@ def _load(folder: Path, device: str) -> Checkpoint:
             f"{folder}: the tokenizer's vocab_size ({tokenizer.vocab_size}) must equal"
             f" the model's ({config.model.vocab_size})"
         )
+    weights = folder / "model.safetensors"
+    tensors = read_safetensors(weights)
+    require_enough(tensors, config.model, weights)
     model = build_empty(config.model)
-    load_parameters(model, folder / "model.safetensors")
-    trained_with = read_notes(folder / "model.safetensors").get(TOKENIZER_NOTE)
+    _fill(model, tensors, weights)
+    trained_with = read_notes(weights).get(TOKENIZER_NOTE)
     if trained_with not in (None, tokenizer.hash):  # None: kept by an older version
         raise ValueError(
             f"{folder / 'tokenizer.json'} ({tokenizer.hash[:12]}...) must be the"
@@ -188,6 +193,12 @@ def _load_trainer(
     known = [key.name for key in dataclasses.fields(TrainerState)]
     if plain.keys() != set(known):
         raise ValueError(f"{folder / 'trainer.json'} must hold {', '.join(known)}")
+    for name in ("step", "skipped", "best_step"):
+        if type(plain[name]) is not int or plain[name] < 0:
+            raise ValueError(
+                f"{folder / 'trainer.json'}: {name} ({plain[name]!r}) must be a number"
+                " of steps"
+            )
     load_parameters(model, folder / "model.safetensors")
     tensors = read_safetensors(folder / "trainer.safetensors")
     for name, parameter in model.named_parameters():
@@ -228,7 +239,7 @@ def find(path: Path, which: str = "best") -> Path:
         if which == "last":
             return last
         best = read_json(last / "trainer.json").get("best_step", step)
-        return dict(found).get(best, last)
+        return next((folder for step, folder in found if step == best), last)
     looked_at = [path] if path.is_file() else sorted(path.glob("*"))
     pickles = [file for file in looked_at if file.suffix in PICKLES]
     if pickles:
@@ -291,7 +302,11 @@ def load_parameters(model: LanguageModel, path: Path) -> None:
         ValueError: the file is damaged, a name, shape or dtype differs, or a number is
             not finite; names it.
     """
-    tensors, own = read_safetensors(path), model.state_dict()
+    _fill(model, read_safetensors(path), path)
+
+
+def _fill(model: LanguageModel, tensors: dict[str, Tensor], path: Path) -> None:
+    own = model.state_dict()
     for name in sorted(tensors.keys() ^ own.keys()):
         verb = "is not in the model" if name in tensors else "is missing"
         raise ValueError(f"{path}: {name} {verb}: it belongs to another configuration")
@@ -320,6 +335,25 @@ def require_finite(tensors: Mapping[str, Tensor], where: str) -> None:
             raise ValueError(
                 f"{where}: {name} must hold finite numbers only: the model has diverged"
             )
+
+
+def require_enough(
+    tensors: Mapping[str, Tensor], config: ModelConfig, path: Path
+) -> None:
+    """See that a model is not far larger than what it is to be filled with.
+
+    A damaged configuration could ask for all memory, or a billion layers. If only a
+    part is missing, it is named later, when names are compared.
+
+    Raises:
+        ValueError: it is more than twice as large; names the path of the weights.
+    """
+    needed, there = num_parameters(config), sum(t.numel() for t in tensors.values())
+    if 2 * there < needed:
+        raise ValueError(
+            f"{path} holds {there} numbers, but a model as config.json describes it has"
+            f" {needed}: it belongs to another configuration"
+        )
 
 
 def optimizer_tensors(
@@ -357,17 +391,36 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ValueError: the file is missing, not whole, or a pickle; names it.
         OSError: the system does not let us read; that is no damage.
     """
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    _require_whole(path)
+    content = path.read_bytes()
     try:
         with _memory_for(len(content)):
             return load_bytes(content)
     except (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError):
-        if _may_be_pickle(content):
-            raise ValueError(PICKLE_REFUSED.format(path)) from None
         raise ValueError(f"{path} is not a whole safetensors file") from None
+
+
+LARGEST_HEADER = 100_000_000
+"""Bytes of a header; safetensors itself refuses a longer one."""
+
+
+def _require_whole(path: Path) -> None:
+    """See that a file is as long as its header says, before all of it is read."""
+    size = status(path).st_size
+    with path.open("rb") as file:
+        beginning = file.read(8)
+        length = int.from_bytes(beginning, "little")
+        try:
+            header = json.loads(file.read(length) if length < LARGEST_HEADER else b"")
+            header.pop("__metadata__", None)
+            ends = [tensor["data_offsets"][1] for tensor in header.values()]
+            whole = size == 8 + length + max(ends, default=0)
+        except (ValueError, RecursionError, AttributeError, TypeError, LookupError):
+            whole = False
+    if not whole:
+        if _may_be_pickle(beginning):
+            raise ValueError(PICKLE_REFUSED.format(path))
+        raise ValueError(f"{path} is not a whole safetensors file")
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         if os.environ.get(TRACEBACK):
             raise
-        _fail(_one_line(error))
+        _fail(one_line(error))
     except (MemoryError, RuntimeError, ImportError) as error:
         if os.environ.get(TRACEBACK) or not _is_out_of_memory(error):
             raise
@@ -628,7 +628,7 @@ def _with_assumed_vocabulary(
         try:
             size = int(read_json(path)["vocab_size"])
             note = f" (vocabulary of {plan.data.directory})"
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             note = f" ({path} is damaged: 65 characters assumed)"
     model = dataclasses.replace(plan.model, vocab_size=size)
     return dataclasses.replace(plan, model=model), note
@@ -735,11 +735,20 @@ def _time(seconds: float) -> str:
     return f"{seconds:.2g} s"
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, as a line that a terminal can show."""
+    line = str(error)
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if error.filename else ""
-        return f"{name}{error.strerror}"
-    return " ".join(str(error).split())
+        line = f"{name}{error.strerror}"
+    line = " ".join(line.split())
+    if len(line) > LONGEST_LINE:  # it repeats a value that fills pages
+        line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+
+
+LONGEST_LINE = 500
+"""Characters of an error's line; what a longer one has in its middle is left out."""
 
 
 OUT_OF_MEMORY = (

@@ -17,6 +17,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from minillm.files import read_description
+
 Config = TypeVar("Config")
 
 
@@ -316,13 +318,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: the file cannot be read, or is not TOML.
     """
+    content = read_description(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        return tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:  # also of a number with many digits
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
         raise ValueError(f"{path} is not valid TOML: {reason}") from None
 
@@ -375,6 +374,9 @@ def preset(
             names another vocabulary than ``vocab_size``.
     """
     values = preset_values(name)
+    for section in ("model", "data", "train"):
+        if not isinstance(values.get(section, {}), dict):
+            raise ValueError(f"{name}: {section} must be a table")
     for section, replaced in (changes or {}).items():
         values[section] = {**values.get(section, {}), **replaced}
     if vocab_size:
@@ -407,7 +409,9 @@ LARGEST_FLOAT = 1e30
 
 def _check_size(name: str, value: int) -> None:
     if not -LARGEST <= value <= LARGEST:
-        raise ValueError(f"{name} ({value}) must be at most 2**53")
+        # Python itself refuses to write out 4,300 digits.
+        shown = value if abs(value) < 10**4000 else "more than 4000 digits"
+        raise ValueError(f"{name} ({shown}) must be at most 2**53")
 
 
 def _check_types(config: Any) -> None:

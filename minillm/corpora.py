@@ -36,6 +36,9 @@ TEXT_KEY = "text"
 PIECE_LENGTH = 2**18
 """About how many characters a piece has. A few pieces are in memory at once."""
 
+LONGEST_LINE = 2**28
+"""Bytes of a line of .jsonl; a document of JSON is held in memory whole."""
+
 FETCH_SECONDS = 120
 """How long a fetch may take before it is given up."""
 
@@ -520,13 +523,16 @@ def _checked_document(value: Any, where: str) -> Document:
 
 def _jsonl_documents(path: Path) -> Iterator[Document]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        lines = iter(lambda: file.readline(LONGEST_LINE + 1), b"")
+        for number, line in enumerate(lines, 1):
             where = f"{path} line {number}"
             if not line.strip():
                 continue
+            if len(line) > LONGEST_LINE:
+                raise ValueError(f"{where} must have at most {LONGEST_LINE} bytes")
             try:
                 value = json.loads(line)
-            except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):  # also of a number with many digits
                 raise ValueError(f"{where} must be a JSON object") from None
             if not isinstance(value, dict):
                 raise ValueError(f"{where} must be a JSON object")
@@ -534,19 +540,22 @@ def _jsonl_documents(path: Path) -> Iterator[Document]:
 
 
 def _parquet_documents(path: Path) -> Iterator[Document]:
+    for number, value in enumerate(_parquet_values(path), 1):
+        yield _checked_document(value, f"{path} row {number}")
+
+
+def _parquet_values(path: Path) -> Iterator[Any]:
     parquet = _optional("pyarrow.parquet", "pyarrow", path)
+    library_error = importlib.import_module("pyarrow").ArrowException
     try:
-        table = parquet.ParquetFile(path)
-    except (ValueError, OSError):
-        raise ValueError(f"{path} is not a Parquet file") from None
-    with table:
-        if TEXT_KEY not in table.schema_arrow.names:
-            raise ValueError(f"{path} must have a column {TEXT_KEY!r}")
-        number = 0
-        for batch in table.iter_batches(batch_size=1024, columns=[TEXT_KEY]):
-            for value in batch.column(0).to_pylist():
-                number += 1
-                yield _checked_document(value, f"{path} row {number}")
+        with parquet.ParquetFile(path) as table:
+            if TEXT_KEY in table.schema_arrow.names:
+                for batch in table.iter_batches(batch_size=1024, columns=[TEXT_KEY]):
+                    yield from batch.column(0).to_pylist()
+                return
+    except (ValueError, OSError, library_error):
+        raise ValueError(f"{path} is not a Parquet file, or is damaged") from None
+    raise ValueError(f"{path} must have a column {TEXT_KEY!r}")
 
 
 def _dataset_documents(wanted: str) -> Iterator[Document]:

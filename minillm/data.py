@@ -46,6 +46,9 @@ SPLITS: tuple[Split, ...] = ("train", "val")
 FORMAT = "minillm corpus"
 FORMAT_VERSION = 1
 
+SEAL = "sha256 of the rest"
+"""The key of ``meta.json`` under which stands what all others together must be."""
+
 LARGEST_UINT16_VOCABULARY = 65_536
 
 FILE_NAMES = {
@@ -189,7 +192,7 @@ class TokenFile:
         self.header_bytes = header_bytes
         self.vocab_size = vocab_size
         self.num_bytes = num_bytes
-        found = _stat(self.path)
+        found = files.status(self.path)
         self._file_bytes, self._changed = found.st_size, found.st_mtime_ns
         content_bytes = self._file_bytes - header_bytes
         self._length, rest = divmod(content_bytes, self.dtype.itemsize)
@@ -212,7 +215,7 @@ class TokenFile:
         Raises:
             ValueError: the dtype is missing or contradicts the header.
         """
-        _stat(Path(path))
+        files.status(Path(path))
         with Path(path).open("rb") as file:
             header = [int.from_bytes(file.read(4), "little") for _ in range(3)]
         found = SHARD_DTYPES.get((header[0], header[1]))
@@ -246,7 +249,7 @@ class TokenFile:
         Raises:
             ValueError: the file is another than when this object was made.
         """
-        _stat(self.path)
+        files.status(self.path)
         with self.path.open("rb") as file:
             found = os.fstat(file.fileno())
             self._check_size(found.st_size)
@@ -401,8 +404,19 @@ class Corpus:
                 f"version ({version!r}) of {path} must be {FORMAT_VERSION}: prepare it"
                 " again"
             )
+        seal = self.meta.pop(SEAL, None)  # a corpus of an early version has none
+        if seal not in (None, tokenizers.dict_hash(self.meta)):
+            raise ValueError(
+                f"{path} is damaged: its {SEAL} is not that of the rest; prepare the"
+                " corpus again"
+            )
         for keys, kind in MANIFEST.items():
             self.demand(kind, *keys.split())
+        if self.meta["dtype"] not in ("uint16", "uint32"):
+            raise ValueError(
+                f"{path} is damaged: dtype ({self.meta['dtype']}) must be uint16 or"
+                " uint32"
+            )
         self.vocab_size: int = self.meta["vocab_size"]
         self.train = self._split("train")
         self.val = self._split("val")
@@ -442,7 +456,7 @@ class Corpus:
         value: Any = self.meta
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
-        if not isinstance(value, kind):
+        if type(value) is not kind:  # true is no number
             raise ValueError(
                 f"{self.directory / 'meta.json'} is damaged: {' of '.join(keys[::-1])}"
                 f" ({value!r}) must be of type {kind.__name__}"
@@ -480,8 +494,14 @@ def verify(directory: str | Path) -> Corpus:
                 f"{corpus.directory / 'meta.json'} names {name!r}, which is no file of"
                 " a corpus"
             )
-        if not path.is_file():
-            raise ValueError(f"{path} does not exist")
+        size = files.status(path).st_size
+        if name.endswith(".idx"):
+            corpus.demand(int, "files", name, "documents")
+            if size != 8 * said["documents"]:
+                raise ValueError(
+                    f"{path} ({size} bytes) must hold 8 bytes for each document"
+                    f" ({said['documents']})"
+                )
         if (found := files.sha256_file(path)) != said["sha256"]:
             raise ValueError(
                 f"SHA-256 of {path} ({found[:12]}...) must be what meta.json says"
@@ -660,7 +680,7 @@ def adopt(
             }
             meta = _manifest(folder, writers, made_by, wide, NAMES_OF_FILES, source)
             request = {"tokenizer": _name(tokenizer), "dtype": dtype}
-            files.write_json(folder / "meta.json", {**meta, "request": request})
+            _seal(folder, {**meta, "request": request})
     return Corpus(directory)
 
 
@@ -706,7 +726,7 @@ def _prepare(
         try:
             with files.new_folder(target, replace=True) as folder:
                 meta = _write(folder, plan, fitted, workers, told)
-                files.write_json(folder / "meta.json", {**meta, "request": request})
+                _seal(folder, {**meta, "request": request})
         except OSError as error:
             if error.filename != str(target):
                 raise
@@ -1043,6 +1063,10 @@ def _manifest(
     }
 
 
+def _seal(folder: Path, meta: dict[str, Any]) -> None:
+    files.write_json(folder / "meta.json", {**meta, SEAL: tokenizers.dict_hash(meta)})
+
+
 def _jobs(parts: Iterator[_Part]) -> Iterator[list[_Part]]:
     """Parts put together until there is enough work for a thread."""
     job: list[_Part] = []
@@ -1085,18 +1109,11 @@ def _in_order(
 def _token_dtype(dtype: str | np.dtype[Any]) -> np.dtype[Any]:
     try:
         little_endian: np.dtype[Any] = np.dtype(dtype).newbyteorder("<")
-    except TypeError:
+    except (TypeError, ValueError):
         little_endian = np.dtype(object)
     if little_endian not in (np.dtype("<u2"), np.dtype("<u4")):
         raise ValueError(f"dtype ({dtype}) must be uint16 or uint32")
     return little_endian
-
-
-def _stat(path: Path) -> os.stat_result:
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist") from None
 
 
 def _check_positive(name: str, value: int) -> None:

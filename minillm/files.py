@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -210,9 +211,12 @@ def lock_file(path: Path) -> FileLock:
     """A lock between processes, not yet taken; ends with the process, however it ends.
 
     Raises:
+        ValueError: something is there that is no file; to open a pipe would hang.
         OSError: the file cannot be made, and the lock alone would try again and again;
             or the disk knows no locks.
     """
+    if path.exists():
+        status(path)
     with path.open("ab") as file:
         if sys.platform != "win32":
             import fcntl
@@ -305,6 +309,47 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
+def status(path: Path) -> os.stat_result:
+    """What the system knows of a file, which is an ordinary one: opens, and ends.
+
+    To open a pipe waits for somebody who writes, and ``/dev/zero`` has no end.
+
+    Raises:
+        ValueError: nothing is there, or something else; names the path.
+        OSError: the system does not let us look; that is no damage.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist") from None
+    except NotADirectoryError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise ValueError(f"{path} is a folder, but must be a file")
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path} is a pipe or a device, but must be a file")
+    return found
+
+
+LARGEST_DESCRIPTION = 2**26
+"""Bytes of the longest JSON or TOML file that is read, and of a run's metrics. A
+vocabulary of 200,000 tokens takes a twentieth of it."""
+
+
+def read_description(path: Path) -> bytes:
+    """The bytes of a file that describes something, and is short therefore.
+
+    Raises:
+        ValueError: the file is missing, no file or too long; names the path.
+        OSError: the system does not let us read.
+    """
+    if (size := status(path).st_size) > LARGEST_DESCRIPTION:
+        raise ValueError(
+            f"{path} ({size} bytes) must have at most {LARGEST_DESCRIPTION} bytes"
+        )
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -312,13 +357,10 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: the file is missing, not JSON, or not an object; names the path.
         OSError: the system does not let us read; that is no damage.
     """
+    content = read_description(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist") from None
-    except (IsADirectoryError, NotADirectoryError) as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        value = json.loads(content.decode())
+    except (ValueError, RecursionError):  # also of a number with too many digits
         raise ValueError(f"{path} is not valid JSON") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path} must hold a JSON object")

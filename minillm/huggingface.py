@@ -30,12 +30,14 @@ from minillm.checkpoint import (
     Checkpoint,
     build_empty,
     read_safetensors,
+    require_enough,
     require_finite,
     write_safetensors,
 )
 from minillm.config import ModelConfig, RunConfig
 from minillm.files import new_folder, read_json, write_json
 from minillm.model import LanguageModel
+from minillm.run import MANIFEST, check_manifest, write_manifest
 from minillm.tokenizer import (
     END_OF_TEXT,
     PRINTABLE_SIGNS,
@@ -152,13 +154,17 @@ def from_huggingface(
     else:
         folder = Path(source)
         foreign, tensors = read_json(folder / "config.json"), _read_weights(folder)
-    config = _read_config(foreign)
+    try:
+        config = _read_config(foreign)
+    except ValueError as error:
+        raise ValueError(f"config.json: {error}") from None
     model_type = _model_type(config)
     theirs = {
         _full_name(name, model_type): tensor
         for name, tensor in tensors.items()
         if not name.endswith(BUFFERS)
     }
+    require_enough(theirs, config, Path("model.safetensors"))
     model = build_empty(config)
     own, used = model.state_dict(), set()
     for name, expected in own.items():
@@ -266,6 +272,7 @@ def export(model: LanguageModel, tokenizer: Tokenizer, folder: Path) -> None:
         write_json(temporary / "tokenizer.json", _describe_tokenizer(tokenizer))
         write_json(temporary / "tokenizer_config.json", settings)
         tokenizer.save(temporary / OWN_TOKENIZER)
+        write_manifest(temporary)
 
 
 def is_huggingface(folder: Path) -> bool:
@@ -296,6 +303,8 @@ def load(folder: Path, device: str = "cpu") -> Checkpoint:
             f"{folder} holds no {OWN_TOKENIZER}, which minillm export writes beside the"
             " weights: without it, text cannot be read or written"
         )
+    if (folder / MANIFEST).exists():
+        check_manifest(folder)
     tokenizer, model = tokenizers.load(path), from_huggingface(folder)
     noted = read_json(folder / "config.json").get(f"minillm_{TOKENIZER_NOTE}")
     if tokenizer.vocab_size != model.config.vocab_size or (
@@ -434,9 +443,9 @@ def _read_config(foreign: Mapping[str, Any]) -> ModelConfig:
         value = foreign.get(name, default)
         if allowed and value not in allowed:
             choices = " or ".join(map(str, allowed))
-            raise ValueError(f"config.json: {name} ({value}) must be {choices}")
+            raise ValueError(f"{name} ({value}) must be {choices}")
         if value is None and None not in allowed:
-            raise ValueError(f"config.json: {name} is missing")
+            raise ValueError(f"{name} is missing")
         return value
 
     model_type: ModelType = need("model_type", "gpt2", "llama")
@@ -494,18 +503,20 @@ def _read_rope_base(foreign: Mapping[str, Any]) -> Any:
     }
     bases = [foreign.get("rope_theta")]
     for where in ("rope_scaling", "rope_parameters"):  # transformers 4, 5
-        for name, value in (foreign.get(where) or {}).items():
+        parameters = foreign.get(where) or {}
+        if not isinstance(parameters, dict):
+            raise ValueError(f"{where} ({parameters}) must be an object")
+        for name, value in parameters.items():
             if name == "rope_theta":
                 bases.append(value)
             elif value is not None and value != unstretched.get(name):
                 raise ValueError(
-                    f"config.json: {where} must not hold {name} ({value}): minillm"
-                    " stretches no RoPE"
+                    f"{where} must not hold {name} ({value}): minillm stretches no RoPE"
                 )
-    found = {base for base in bases if base is not None}
-    if len(found) > 1:
-        raise ValueError(f"config.json: rope_theta must be one of {sorted(found)}")
-    return found.pop() if found else 10_000.0
+    found = [base for base in bases if base is not None]
+    if any(base != found[0] for base in found):
+        raise ValueError(f"rope_theta must be one of {found}")
+    return found[0] if found else 10_000.0
 
 
 # ------------------------------------------------------------------ tokenizers

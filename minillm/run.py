@@ -25,9 +25,11 @@ from minillm.files import (
     lock_file,
     make_folder,
     owner,
+    read_description,
     read_json,
     sha256_file,
     signed,
+    status,
     sync_folder,
     tidy,
     write_atomically,
@@ -116,15 +118,15 @@ class RunFolder:
         if not self.metrics_path.exists():
             return []
         rows = []
-        whole = self.metrics_path.read_bytes().rpartition(b"\n")[0]
+        whole = read_description(self.metrics_path).rpartition(b"\n")[0]
         for number, line in enumerate(whole.splitlines(), 1):
             try:
                 row = json.loads(line)
-                rows.append({"step": int(row["step"]), **row})
-            except (ValueError, TypeError, KeyError):
-                raise ValueError(
-                    f"{self.metrics_path}, line {number} is damaged"
-                ) from None
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict) or type(row.get("step")) is not int:
+                raise ValueError(f"{self.metrics_path}, line {number} is damaged")
+            rows.append(row)
         return rows
 
     def rewind(self, step: int) -> None:
@@ -166,9 +168,9 @@ def check_manifest(folder: Path) -> None:
         path = folder / name
         if path.name != name or not isinstance(noted, dict):
             raise ValueError(f"{folder / MANIFEST} names {name!r}, which is no file")
-        if not path.is_file():
+        if not path.exists():
             raise ValueError(f"{path} is missing")
-        size = path.stat().st_size
+        size = status(path).st_size
         if size != noted.get("bytes"):
             raise ValueError(
                 f"{path} has {size} bytes, but {noted.get('bytes')} were written:"

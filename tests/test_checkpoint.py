@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import os
 import pickle  # noqa: TID251 -- to see what happens
 import shutil
 import stat
@@ -266,20 +267,22 @@ def test_a_damaged_checkpoint_names_the_other_that_is_kept(tmp_path, parts):
 
 
 @pytest.mark.parametrize("lack", [MemoryError(), OSError(errno.EMFILE, "Too many")])
-@pytest.mark.parametrize("read", ["read_bytes", "read_text"])
-def test_what_the_machine_lacks_is_no_damage(tmp_path, parts, monkeypatch, lack, read):
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_what_the_machine_lacks_is_no_damage(
+    tmp_path, parts, monkeypatch, lack, suffix
+):
     """With too little memory, the advice was to remove the last checkpoint."""
     save(tmp_path, parts, step=7, best_step=7)
     last = save(tmp_path, parts, step=14, best_step=7)
     _, model, _, optimizers = parts
-    real = getattr(Path, read)
+    real = Path.read_bytes
 
     def fail(path, *arguments, **options):
-        if path.suffix in (".safetensors", ".json") and path.name != "manifest.json":
+        if path.suffix == suffix and path.name != "manifest.json":
             raise lack
         return real(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, read, fail)
+    monkeypatch.setattr(Path, "read_bytes", fail)
     for attempt in (
         lambda: checkpoint.load(last),
         lambda: checkpoint.load_trainer(last, model, optimizers),
@@ -346,3 +349,48 @@ def test_a_trained_run_loads_its_best_by_default(tmp_path):
     best = min((m for m in seen if m.val_loss is not None), key=lambda m: m.val_loss)
     loaded = checkpoint.load(tmp_path / "run")
     assert loaded.folder.name == f"step-{best.step:08d}"
+
+
+@pytest.mark.parametrize(
+    "absurd", [{"n_layers": 10**9}, {"d_model": 24 * 10**8}, {"d_ff": 10**12}]
+)
+def test_a_model_far_larger_than_its_weights_is_never_built(tmp_path, parts, absurd):
+    """A billion layers were built, one after the other, until memory ran out."""
+    folder = save(tmp_path / "kept", parts, step=7)
+    (folder / "manifest.json").unlink()
+    plain = json.loads((folder / "config.json").read_text())
+    plain["model"] |= absurd
+    write_json(folder / "config.json", plain)
+    with pytest.raises(ValueError, match=r"but a model as config\.json describes it"):
+        checkpoint.load(folder)
+
+
+def test_weights_full_of_holes_are_refused_before_they_are_read(tmp_path, parts):
+    """A terabyte of holes takes no disk, and was read into memory whole."""
+    folder = save(tmp_path / "kept", parts, step=7)
+    (folder / "manifest.json").unlink()
+    os.truncate(folder / "model.safetensors", 2**40)
+    with pytest.raises(ValueError, match="is not a whole safetensors file"):
+        checkpoint.load(folder)
+
+
+@pytest.mark.parametrize("best", [[], {}, "7", None, 8])
+def test_a_best_step_that_is_none_leaves_the_last(tmp_path, parts, best):
+    """A list in the place of a number ended `generate` with a traceback."""
+    folder = save(tmp_path / "kept", parts, step=7)
+    plain = json.loads((folder / "trainer.json").read_text())
+    write_json(folder / "trainer.json", {**plain, "best_step": best})
+    assert checkpoint.find(tmp_path / "kept") == folder
+
+
+@pytest.mark.parametrize("step", [-1, 2.5, "7", None, True])
+def test_a_step_that_is_no_step_is_refused(tmp_path, parts, step):
+    """It came out where the batch was drawn, without the name of a file."""
+    folder = save(tmp_path / "kept", parts, step=7)
+    plain = json.loads((folder / "trainer.json").read_text())
+    write_json(folder / "trainer.json", {**plain, "step": step})
+    write_manifest(folder)
+    with pytest.raises(
+        ValueError, match=r"trainer\.json: step \(.*must be a number of"
+    ):
+        checkpoint.load_trainer(folder, parts[1], parts[3])

@@ -700,3 +700,25 @@ def test_a_reader_that_has_enough_is_no_error(stand_in):
     command = f"{sys.executable} -m minillm generate --seed 1 | head -c 5"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)  # noqa: S602
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("a\n  b\tc"), "a b c"),
+        (OSError(2, "No such file", "a\nb"), "a b: No such file"),
+        (ValueError("x\x1b[31m\0"), r"x\x1b[31m\x00"),
+        (ValueError("d\ud800"), r"d\ud800"),
+    ],
+)
+def test_an_error_is_a_line_that_a_terminal_can_show(error, line):
+    """A file's name with a line end in it made two lines of an error."""
+    assert cli.one_line(error) == line
+
+
+def test_a_line_that_repeats_a_long_value_is_shortened():
+    """A damaged file of a megabyte came back on the screen."""
+    line = cli.one_line(ValueError(f"begin {'x' * 10_000} end"))
+    assert len(line) < 520
+    assert line.startswith("begin x")
+    assert line.endswith("x end")

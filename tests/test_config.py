@@ -255,3 +255,22 @@ def test_reading_configurations_needs_no_pytorch():
         "sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'tiktoken')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\nsteps = " + "9" * 5000, "not valid TOML"),
+        ("[train]\nsteps = 0x" + "f" * 5000, r"steps \(.*\) must be at most 2\*\*53"),
+        ("[train]\nsteps = " + "9" * 20, r"steps \(.*\) must be at most 2\*\*53"),
+        ("model = 5", "model must be a table"),
+        ("train = []", "train must be a table"),
+    ],
+)
+def test_absurd_toml_is_refused_in_a_line(tmp_path, text, message):
+    """A number that no float holds ended `describe`, and `model = 5` any verb."""
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        config.preset(str(path), vocab_size=7, changes={"model": {}, "train": {}})
+    assert "x.toml" in str(error.value)

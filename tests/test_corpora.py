@@ -1,5 +1,6 @@
 import importlib
 import json
+import os
 import sys
 import types
 from itertools import pairwise
@@ -485,3 +486,33 @@ def test_the_survey_tells_documents_from_their_sum(tmp_path):
     assert {survey.num_bytes for survey in found} == {3}
     assert {survey.characters for survey in found} == {"abc"}
     assert found[0].smallest == found[2].smallest
+
+
+def test_a_line_with_an_endless_number_is_named(tmp_path):
+    """Python's own refusal said nothing of file or line."""
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"text": "a"}\n{"text": "b", "n": ' + "9" * 5000 + "}\n")
+    with pytest.raises(ValueError, match=r"x\.jsonl line 2 must be a JSON object"):
+        corpora.survey(corpora.open_source(path))
+
+
+def test_a_parquet_file_that_is_damaged_inside_is_named(tmp_path):
+    """It opens well, and the library's error, two lines long, came on the way."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pyarrow.table({"text": ["one", "two"]}), path)
+    content = bytearray(path.read_bytes())
+    content[4:12] = b"\xff" * 8  # the first page's header
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.parquet is not a Parquet file, or is"):
+        corpora.survey(corpora.open_source(path))
+
+
+def test_a_line_of_holes_does_not_fill_memory(tmp_path):
+    """A file of holes has no line end: all of it was one line."""
+    path = tmp_path / "x.jsonl"
+    path.touch()
+    os.truncate(path, 2**40)
+    with pytest.raises(ValueError, match=r"x\.jsonl line 1 must have at most"):
+        corpora.survey(corpora.open_source(path))

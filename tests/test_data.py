@@ -953,6 +953,7 @@ def test_a_manifest_leads_to_no_other_file(name, corpus):
     path = corpus.directory / "meta.json"
     meta = json.loads(path.read_text())
     meta["files"][name] = {"sha256": "0" * 64}
+    del meta[data.SEAL]
     path.write_text(json.dumps(meta))
     with pytest.raises(ValueError, match="which is no file of a corpus"):
         verify(corpus.directory)
@@ -1047,3 +1048,52 @@ def test_the_book_corpus_is_what_the_book_measured(tmp_path):
         *(64, 1_070_030, 118_886),
     )
     assert corpus.tokenizer.decode(corpus.train.tokens[:14]) == "First Citizen:"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda meta: meta["files"]["val.bin"].update(bytes=3),
+        lambda meta: meta["source"].update(name="another"),
+        lambda meta: meta.update(largest_id=0),
+        lambda meta: meta.pop("split"),
+    ],
+)
+def test_a_manifest_that_has_changed_is_noticed(change, corpus):
+    """A digit of `bytes` changed bits per byte, and nothing said so."""
+    path = corpus.directory / "meta.json"
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps(meta))  # without its white space it is the same
+    Corpus(corpus.directory)
+    change(meta)
+    path.write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match=r"meta\.json is damaged"):
+        Corpus(corpus.directory)
+    del meta[data.SEAL]  # as an early version wrote it
+    path.write_text(json.dumps(meta))
+    Corpus(corpus.directory)
+
+
+def test_a_corpus_whose_files_are_no_files_is_refused(corpus):
+    """A pipe in the place of train.bin was waited for, for ever."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("Windows has no such pipes")
+    path = corpus.directory / "train.bin"
+    path.unlink()
+    os.mkfifo(path)
+    for read in (Corpus, verify, lambda _: TokenFile.open(path)):
+        with pytest.raises(ValueError, match=r"train\.bin is a pipe"):
+            read(corpus.directory)
+
+
+def test_an_index_of_another_length_is_not_read_to_its_end(corpus):
+    """A terabyte of holes was hashed, for an hour."""
+    path = corpus.directory / "meta.json"
+    meta = json.loads(path.read_text())
+    meta["files"]["train.idx"] = {"documents": 3, "sha256": "0" * 64}
+    del meta[data.SEAL]
+    path.write_text(json.dumps(meta))
+    (corpus.directory / "train.idx").touch()
+    os.truncate(corpus.directory / "train.idx", 2**40)
+    with pytest.raises(ValueError, match="8 bytes for each document"):
+        verify(corpus.directory)

@@ -277,3 +277,35 @@ def test_a_folder_is_gone_on_the_disk_before_its_files_are(tmp_path, monkeypatch
     ((name,),) = seen
     assert name.startswith(".step.")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_what_is_no_file_is_refused_and_never_opened(tmp_path):
+    """To open a pipe waits for ever, and /dev/zero filled all memory."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    for name, what in (("pipe", "pipe"), ("zeros", "device"), ("folder", "folder")):
+        for read in (files.read_json, files.status, files.lock_file):
+            with pytest.raises(ValueError, match=what) as caught:
+                read(tmp_path / name)
+            assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_description_that_could_fill_memory_is_refused(tmp_path):
+    """A file of holes, as a crash may leave it, takes no disk but all memory."""
+    path = tmp_path / "meta.json"
+    path.write_text("{}")
+    os.truncate(path, 2**40)
+    with pytest.raises(
+        ValueError, match=r"meta\.json \(1099511627776 bytes\) must have"
+    ):
+        files.read_json(path)
+
+
+def test_a_number_with_too_many_digits_is_not_valid_json(tmp_path):
+    """Python's own refusal said nothing of the file."""
+    path = tmp_path / "meta.json"
+    path.write_text('{"a": ' + "9" * 5000 + "}")
+    with pytest.raises(ValueError, match=r"meta\.json is not valid JSON"):
+        files.read_json(path)

@@ -126,6 +126,7 @@ def test_an_exported_folder_is_whole_and_everyone_may_read_it(tmp_path: Path) ->
     assert sorted(os.listdir(out)) == [
         "config.json",
         "generation_config.json",
+        "manifest.json",
         "minillm_tokenizer.json",
         "model.safetensors",
         "tokenizer.json",
@@ -167,12 +168,26 @@ def test_an_export_without_its_tokenizer_or_with_another_cannot_speak(
     tokenizer = CharTokenizer("abcde")
     export(small_model("llama", 5), tokenizer, tmp_path / "out")
     path = tmp_path / "out" / "minillm_tokenizer.json"
+    (tmp_path / "out" / "manifest.json").unlink()
     for other in ("abcdf", "abcdef"):
         CharTokenizer(other).save(path)
         with pytest.raises(ValueError, match=r"must be the tokenizer that the model"):
             load(tmp_path / "out")
     path.unlink()
     with pytest.raises(ValueError, match=r"out holds no minillm_tokenizer\.json"):
+        load(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "minillm_tokenizer.json"]
+)
+def test_an_export_that_has_changed_is_refused(name: str, tmp_path: Path) -> None:
+    """One digit of a weight made another model, and nothing said so."""
+    export(small_model("llama", 257), ByteTokenizer(), tmp_path / "out")
+    load(tmp_path / "out")
+    path = tmp_path / "out" / name
+    path.write_bytes(path.read_bytes()[:-2] + b"~}")
+    with pytest.raises(ValueError, match=rf"{name} differs from what was written"):
         load(tmp_path / "out")
 
 
@@ -317,7 +332,12 @@ UNSUPPORTED = [
         r"must not hold partial_rotary_factor \(0.5\)",
     ),
     ("llama", {"vocab_size": None}, "vocab_size is missing"),
-    ("llama", {"num_attention_heads": 5}, r"d_model \(84\) must be a multiple"),
+    ("llama", {"num_attention_heads": 5}, r"config\.json: d_model \(84\) must be a"),
+    ("llama", {"rope_theta": []}, r"config\.json: rope_theta must be one of"),
+    ("llama", {"rope_theta": "x"}, r"config\.json: rope_theta must be one of"),
+    ("llama", {"rope_parameters": "x"}, r"config\.json: rope_parameters \(x\) must be"),
+    ("llama", {"rope_scaling": [1]}, r"config\.json: rope_scaling \(.1.\) must be an"),
+    ("gpt2", {"n_layer": 10**9}, r"a model as config\.json describes it has"),
 ]
 
 

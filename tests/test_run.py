@@ -54,8 +54,15 @@ def test_rewinding_forgets_later_rows_and_the_torn_line(folder):
     assert [row["step"] for row in folder.rows()] == [0, 3, 6, 9]
 
 
-@pytest.mark.parametrize("line", ["not json", "[3]", '{"loss": 3}', '{"step": "x"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("not json", "[3]", '{"loss": 3}', '{"step": "x"}', '{"step": "3"}'),
+        *('{"step": 1e400}', '{"step": 3.5}', '{"step": true}', "[" * 100_000),
+    ],
+)
 def test_a_damaged_row_is_named(folder, line):
+    """An endless step, or one in quotation marks, ended `--resume` with a traceback."""
     folder.append({"step": 0})
     with folder.metrics_path.open("a") as file:
         file.write(line + "\n")

@@ -91,7 +91,7 @@ class Call:
         self._said = tempfile.TemporaryDirectory()
         for name in ("out", "err"):  # a process may be killed before it makes them
             (Path(self._said.name) / name).touch()
-        self.process: ForkServerProcess = _server().Process(
+        self.process: ForkServerProcess = server().Process(
             target=_work, args=(list(words), folder, Path(self._said.name), before)
         )
         self.process.start()
@@ -122,7 +122,8 @@ def corpus(folder: Path, text: str = TEXT) -> Path:
     return folder
 
 
-def _server() -> ForkServerContext:
+def server() -> ForkServerContext:
+    """Whoever forks: it has imported the package, and has no threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     return context
