@@ -18,7 +18,8 @@ def next_token_loss(
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy in nats per token; ``ln V`` for a model that knows nothing.
 
-    Computed in float32 at least, whatever the logits are in.
+    Computed in float32 at least, whatever the logits are in. Infinite if a target's
+    score is minus infinity, NaN if a row's best score is not finite.
     """
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return F.cross_entropy(wide.flatten(0, 1), targets.flatten())
@@ -43,7 +44,7 @@ class Evaluation:
     @property
     def bits_per_byte(self) -> float | None:
         """Bits needed per byte of text: comparable across tokenizers."""
-        if self.num_bytes is None:
+        if not self.num_bytes:  # not noted, or ends of texts alone
             return None
         return self.loss * self.tokens / self.num_bytes / math.log(2)
 
@@ -59,7 +60,8 @@ def evaluate(
     """Predict every token of a split once, from windows that do not overlap.
 
     Nothing is drawn, so the same model gets the same number every time; the model's
-    mode and every random generator are left as they were.
+    mode and every random generator are left as they were. A model that has diverged
+    gets infinity or NaN, and it is for the caller to say so.
 
     Args:
         model: whatever maps tokens to scores and has a ``config``.

@@ -3,6 +3,8 @@
 float32 is the reference. bfloat16 has float32's range and needs autocast only. float16
 has eight times the precision and a small range: gradients are scaled up before
 ``backward`` and down before the step, and a step whose gradients overflowed is skipped.
+Losses and the norms' means of squares are computed in float32. What else exceeds
+65,504 in float16 becomes infinite: where it comes from large weights, no scale helps.
 Book: chapter 9.
 """
 

@@ -77,6 +77,9 @@ class Sampler:
     Each step sees what the one before has left, renormalised. The order matters: a
     temperature above one flattens the scores first, so more tokens fit under ``top_p``.
 
+    A score of minus infinity is never drawn. A temperature of 1e-300 is greedy, and one
+    of 1e300 makes all that is left equally likely: nothing overflows.
+
     Raises:
         ValueError: a setting lies outside its range.
     """

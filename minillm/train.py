@@ -105,6 +105,15 @@ def train(
     run equals an uninterrupted one, whatever has ended it. The caller's random
     generator is left alone.
 
+    "Equal" is bit for bit on a CPU with the same PyTorch, in whatever process, folder
+    or locale. It is not promised of another number of threads, of another machine or
+    PyTorch, of ``compile`` (its dropout is another, and with several threads two runs
+    differ), nor of a GPU, some of whose sums come in no fixed order: there
+    ``torch.use_deterministic_algorithms(True)`` asks for it, at a price.
+
+    A loss, a gradient or a parameter that is not finite ends the run. In float16 alone
+    such a gradient is rare and harmless, and only its step is given up.
+
     Under ``torchrun`` the processes share each batch; ``batch_size`` counts all of
     them together, so their number does not change what is computed. A run may be
     resumed by another number of processes, and with other ``batch_size`` and
@@ -126,7 +135,8 @@ def train(
     Raises:
         ValueError: corpus and configuration do not fit, ``directory`` holds a run
             already or none to resume, or the device is missing.
-        DivergedError: the loss is not finite; says at which step, and what to try.
+        DivergedError: a loss, a gradient or a parameter is not finite; says at which
+            step, and what to try.
     """
     corpus = Corpus(config.data.directory)
     config = with_vocabulary(config, corpus)

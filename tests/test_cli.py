@@ -667,6 +667,56 @@ def test_another_runtime_error_is_not_hidden(stand_in, monkeypatch):
         cli.main(["train", "--out", "x", *QUICK])
 
 
+WHOLE_WAY = """
+import sys, warnings
+from minillm import cli, complete, huggingface, train  # and what they import
+warnings.simplefilter("error", EncodingWarning)
+name = sys.argv[1]
+for words in (
+    ["prepare", f"./{name}.txt", "--out", f"./{name}"],
+    ["prepare", "--verify", f"./{name}"],
+    ["train", f"./{name}.toml", "--data", f"./{name}", "--out", f"./{name} run"],
+    ["train", f"./{name}.toml", "--data", f"./{name}", "--out", f"./{name} run",
+     "--resume"],
+    ["evaluate", f"./{name} run"],
+    ["generate", f"./{name} run", "--max_new_tokens", "3"],
+    ["export", f"./{name} run", "--out", f"./{name} out"],
+    ["generate", f"./{name} out", "--max_new_tokens", "3"],
+    ["prepare", f"./{name}.txt", "--out", f"./{name}", "--overwrite"],
+):
+    try:
+        cli.main(words)
+    except SystemExit as ended:
+        assert ended.code == 0, words
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows no such name")
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_name_may_be_anything_and_a_file_has_one_encoding(tmp_path, encoding):
+    """And no file is opened in the encoding of whoever runs the command."""
+    odd = "-Zürich – «naïve» '空白' 100%s {x}\n\\".encode() + b"\xff" + b"x" * 150
+    here = tmp_path / os.fsdecode(odd)
+    here.mkdir()
+    name = os.fsdecode(odd)
+    (here / f"{name}.txt").write_text(tiny.TEXT, encoding="utf-8")
+    (here / f"{name}.toml").write_text(
+        "[model]\nn_layers = 1\nn_heads = 2\nd_model = 8\ncontext_length = 9\n"
+        "[train]\nsteps = 2\nwarmup_steps = 0\nbatch_size = 2\ndevice = 'cpu'\n",
+        encoding="utf-8",
+    )
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-X", "warn_default_encoding", "-c", WHOLE_WAY, name],
+        cwd=here,
+        env={**os.environ, **(plain if encoding == "ascii" else {})},
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_a_terminal_without_the_character_is_no_error(stand_in):
     """'ascii' codec can't encode character, instead of the text."""
     Path("é.txt").write_text("é" * 400, encoding="utf-8")

@@ -53,6 +53,26 @@ def test_the_loss_is_computed_in_a_wide_format(dtype: torch.dtype) -> None:
     assert loss.item() == pytest.approx(exact.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("scores", "loss"),
+    [
+        ([1e30, -1e30, 0.0], 0.0),
+        ([-1e30, 1e30, 0.0], 2e30),
+        ([-1e30, -1e30, -1e30], math.log(3)),
+        ([0.0, -math.inf, -math.inf], 0.0),
+        ([-math.inf, 0.0, 0.0], math.inf),
+        ([math.inf, 0.0, 0.0], math.nan),
+        ([-math.inf, -math.inf, -math.inf], math.nan),
+        ([0.0, math.nan, 0.0], math.nan),
+    ],
+)
+def test_extreme_scores_have_a_defined_loss(scores: list[float], loss: float) -> None:
+    """exp(1e30) overflows, and an impossible target must not cost 0."""
+    logits = torch.tensor([[scores]])
+    found = next_token_loss(logits, torch.zeros(1, 1, dtype=torch.int64)).item()
+    assert found == pytest.approx(loss, rel=1e-6, nan_ok=True)
+
+
 # ------------------------------------------------------------------ a whole split
 
 
@@ -89,6 +109,7 @@ def test_units_are_converted_right() -> None:
     assert found.bits_per_byte == pytest.approx(2 * 30 / 80)
     assert found.perplexity == pytest.approx(4)
     assert Evaluation(loss=1.0, tokens=30, num_bytes=None).bits_per_byte is None
+    assert Evaluation(loss=1.0, tokens=30, num_bytes=0).bits_per_byte is None
     assert Evaluation(loss=1e4, tokens=30, num_bytes=1).perplexity == math.inf
 
 

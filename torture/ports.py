@@ -60,7 +60,8 @@ def lowest(wanted: Iterable[str]) -> list[str]:
         found = re.fullmatch(r"([\w-]+)>=([\d.]+)", one)
         if found is None:
             raise ValueError(f"requirement ({one}) must be a lower bound: name>=1.2")
-        constraints.append(f"{found[1]}=={found[2]}.*")
+        release = found[2] if "." in found[2] else f"{found[2]}.0"
+        constraints.append(f"{found[1]}=={release}.*")
     return constraints
 
 
@@ -141,6 +142,8 @@ def measure(
         constraints.write_text("\n".join(lines), encoding="utf-8")
         pip = [inside, "-m", "pip", "install", "--quiet", "--no-compile"]
         pip += ["--disable-pip-version-check", "--constraint", constraints]
+        # Nobody who reads the book shall need a compiler to install it.
+        pip.append("--only-binary=:all:")
         _run([*pip, wheel, *wanted, *tools()])
         copy_tests(folder / "here")
         return {
