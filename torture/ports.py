@@ -166,8 +166,7 @@ def _pytest(python: Path, here: Path, only: Sequence[str]) -> dict[str, Any]:
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += ["-m", "not browser and not cuda", "--junit-xml", here / "said.xml"]
     command += [f"tests/{name}" for name in only]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONPATH", None)  # it may lead to a checkout
+    environment = {**_environment(), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, cwd=here, env=environment, capture_output=True, text=True, check=False
     )
@@ -199,10 +198,17 @@ def counted(junit: str) -> dict[str, Any]:
 
 
 def _run(command: Sequence[str | Path]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=_environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise NotPossibleError(_last_line(done))
     return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Ours without PYTHONPATH: pip took a checkout there for an installed package."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
