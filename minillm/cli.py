@@ -646,7 +646,10 @@ def _load(options: argparse.Namespace) -> "Checkpoint":
 
 def _corpus_folder(sources: Sequence[str]) -> Path:
     """data/NAME, after the first source; ``shakespeare`` gives the default corpus."""
-    path = Path(sources[0].removeprefix("hf:"))
+    source = sources[0]
+    if source.startswith("hf:"):  # NAME:CONFIGURATION, but no folder on Windows is
+        source = source.removeprefix("hf:").replace(":", "-")
+    path = Path(source)
     name = path.resolve().parent.name if path.suffix == ".bin" else path.stem
     return DATA.parent / (name or "corpus")
 

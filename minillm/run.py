@@ -101,7 +101,8 @@ class RunFolder:
         """
         with (
             writing(self.metrics_path),
-            self.metrics_path.open("a", encoding="utf-8") as file,
+            # the same bytes on Windows, too
+            self.metrics_path.open("a", encoding="utf-8", newline="\n") as file,
         ):
             file.write(json.dumps(_with_finite(row)) + "\n")
             file.flush()

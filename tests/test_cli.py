@@ -289,6 +289,39 @@ def test_describe_prints_costs_without_pytorch_or_a_corpus(here, capsys):
     assert "on t4 at 40% of its peak" in out
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        ("--d_model", str(2**50), "--n_heads", "2"),
+        ("--n_layers", str(10**12), "--context_length", str(10**12)),
+        ("--steps", str(2**53), "--batch_size", str(2**53), "--accumulate", str(2**53)),
+        ("--d_ff", "1", "--d_model", "2", "--n_heads", "1", "--n_kv_heads", "1"),
+        ("--learning_rate", "1e30", "--utilisation", "1e-300"),
+    ],
+)
+def test_any_size_can_be_described(here, capsys, sizes):
+    """Nothing is run, so nothing is too large, and no float overflows."""
+    out = run(capsys, "describe", *sizes)
+    assert "about" in out.splitlines()[-1]
+    assert "nan" not in out
+
+
+def test_a_size_that_no_machine_has_is_one_line(stand_in, capsys):
+    """RuntimeError: Storage size calculation overflowed."""
+    for flag, size in (("--d_ff", 2**53), ("--d_model", 4 * 10**14)):
+        said = mistake(capsys, "train", *QUICK, flag, str(size), "--out", "huge")
+        assert said.startswith("not enough memory: try a smaller")
+
+
+def test_the_folder_of_a_dataset_has_no_colon():
+    """Windows takes what follows a colon for another stream of the same file."""
+    assert cli._corpus_folder(["hf:wikitext:wikitext-2"]) == Path(
+        "data/wikitext-wikitext-2"
+    )
+    assert cli._corpus_folder(["hf:owner/name"]) == Path("data/name")
+    assert cli._corpus_folder(["a:b.txt"]) == Path("data/a:b")
+
+
 def test_describe_takes_the_vocabulary_of_the_prepared_corpus(stand_in, capsys):
     size = data.Corpus("data/shakespeare").vocab_size
     assert f"{size} x 96" in run(capsys, "describe")

@@ -370,6 +370,43 @@ def test_what_is_told_was_saved_before(config, tmp_path):
     assert checkpoint.find(tmp_path / "run", "last").name == "step-00000009"
 
 
+def test_a_run_is_the_same_after_other_work_in_the_process(config, tmp_path):
+    """A default dtype, a generator or a mode left over changed the next run."""
+    plan = changed(config, model={"dropout": 0.2}, steps=8)
+    seen = []
+    first = train(plan, lambda m: seen.append((m.train_loss, m.val_loss)))
+    torch.manual_seed(99)
+    torch.rand(7)
+    train(changed(plan, seed=5, precision="float16"))
+    with torch.inference_mode():
+        build(with_vocabulary(plan, data.Corpus(plan.data.directory)).model)
+    again = train(plan, lambda m: seen.append((m.train_loss, m.val_loss)))
+    assert same(first, again)
+    assert seen[: len(seen) // 2] == seen[len(seen) // 2 :]
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ({"dropout": 0.999}, {"steps": 2}),
+        ({"n_layers": 1, "n_heads": 1, "n_kv_heads": 1, "d_model": 2}, {"steps": 1}),
+        ({"context_length": 1}, {"batch_size": 1, "accumulate": 40, "steps": 2}),
+        ({"norm_eps": 1e-30}, {"weight_decay": 40.0, "steps": 3}),
+        ({}, {"grad_clip": 1e-30, "beta1": 0.0, "beta2": 0.0, "steps": 2}),
+    ],
+)
+def test_settings_at_their_ends_train(config, model, settings):
+    plan = changed(config, model=model, warmup_steps=0, **settings)
+    assert all(math.isfinite(loss) for loss in losses(plan))
+
+
+def test_a_vocabulary_of_one_leaves_nothing_to_guess(config, tmp_path):
+    """A gradient of 0 was divided by its norm in other code."""
+    tiny.corpus(tmp_path / "one", "a" * 99)
+    where = dataclasses.replace(config.data, directory=tmp_path / "one")
+    assert set(losses(dataclasses.replace(config, data=where))) == {0.0}
+
+
 def test_a_run_is_not_resumed_on_another_corpus(config, tmp_path):
     train(config, directory=tmp_path / "run", stop=lambda: True)
     tiny.corpus(tmp_path / "other", tiny.TEXT[::-1])
