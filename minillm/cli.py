@@ -744,6 +744,10 @@ def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if error.filename else ""
         line = f"{name}{error.strerror}"
+    return _plain(line)
+
+
+def _plain(line: str) -> str:
     line = " ".join(line.split())
     if len(line) > LONGEST_LINE:  # it repeats a value that fills pages
         line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
@@ -776,5 +780,5 @@ def _say(line: str) -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    _say(f"minillm: error: {message}")
+    _say(f"minillm: error: {_plain(message)}")
     sys.exit(2)

@@ -805,3 +805,11 @@ def test_a_line_that_repeats_a_long_value_is_shortened():
     assert len(line) < 520
     assert line.startswith("begin x")
     assert line.endswith("x end")
+
+
+@pytest.mark.parametrize("word", ["--x\x0c3", "--x\x1b[2J", "--x\n--y", ""])
+def test_a_word_that_is_not_understood_is_said_in_a_line(capsys, word):
+    """A form feed made two lines of it, and an escape sequence cleared the screen."""
+    line = mistake(capsys, "describe", "llama", word)
+    assert line.isprintable()
+    assert "unrecognized arguments" in line

@@ -119,7 +119,12 @@ def read_corpus(folder: Path) -> Any:
 def read_verified_corpus(folder: Path) -> Any:
     """Verify a corpus, and read it."""
     corpus = data.verify(folder)
-    return corpus.meta, corpus.tokenizer.to_dict(), read_corpus(folder)
+    used = {key.split()[0] for key in data.MANIFEST} | {"split", "end_of_text"}
+    return (
+        {key: corpus.meta[key] for key in used},
+        corpus.tokenizer.to_dict(),
+        read_corpus(folder),
+    )
 
 
 def read_tokens(folder: Path) -> Any:
