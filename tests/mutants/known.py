@@ -220,4 +220,34 @@ KNOWN = (
         "        is_causal = mask is None and x.shape[1] > 1\n",
         "a compiled model that has met two lengths runs uncompiled",
     ),
+    Mutant(
+        "checkpoint.py",
+        "    require_finite(tensors, str(path))\n",
+        "",
+        "a model with NaN among its weights speaks, because attention hides it",
+    ),
+    Mutant(
+        "train.py",
+        "if not math.isfinite(result.loss):",
+        "if not math.isfinite(result.loss) and self.precision.name != 'float16':",
+        "a float16 run that could only skip is done, and NaN is its best loss",
+    ),
+    Mutant(
+        "train.py",
+        "if not parameter.isfinite().all():",
+        "if parameter.isinf().any():",
+        "a checkpoint of NaN takes the place of the last good one",
+    ),
+    Mutant(
+        "run.py",
+        "json.dumps(_with_finite(row))",
+        "json.dumps(row)",
+        "metrics hold NaN, which is no JSON",
+    ),
+    Mutant(
+        "sample.py",
+        "min(max(self.temperature, ends.tiny), ends.max)",
+        "self.temperature",
+        "a temperature of 1e-300 is zero on MPS, and NaN is drawn from",
+    ),
 )
