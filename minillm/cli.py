@@ -136,8 +136,8 @@ def train(options: argparse.Namespace) -> int:
 
     from minillm import costs
     from minillm.data import Corpus
+    from minillm.train import PeerLostError, with_vocabulary
     from minillm.train import train as run
-    from minillm.train import with_vocabulary
 
     plan = _plan(options)
     plan = with_vocabulary(plan, Corpus(plan.data.directory))
@@ -175,15 +175,20 @@ def train(options: argparse.Namespace) -> int:
         if metrics.val_loss is not None:
             bar.write(_row(metrics), file=sys.stdout)
 
-    with _answering(signals.note), bar:
-        run(
-            plan,
-            report,
-            directory,
-            resume=options.resume,
-            overwrite=options.overwrite,
-            stop=signals.received,
-        )
+    try:
+        with _answering(signals.note), bar:
+            run(
+                plan,
+                report,
+                directory,
+                resume=options.resume,
+                overwrite=options.overwrite,
+                stop=signals.received,
+            )
+    except PeerLostError as error:
+        _say(f"minillm: error: {error}")
+        sys.stdout.flush()
+        os._exit(2)  # PyTorch's threads may wait for the other half an hour
     if signals.number:
         if leads:
             _say(

@@ -128,8 +128,9 @@ def _becomes(path: Path) -> Iterator[Path]:
     with writing(path):
         make_folder(path.parent)
         tidy(path.parent, path.name.__eq__)
-        temporary.mkdir()
     try:
+        with writing(path):
+            temporary.mkdir()
         try:
             yield temporary
         except OSError as error:

@@ -43,6 +43,10 @@ class DivergedError(ValueError):
     """A loss or a parameter is no longer finite; the best checkpoint is from before."""
 
 
+class PeerLostError(ValueError):
+    """Another process of the run has ended; nothing can be computed together."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
     """What is known after ``step`` steps. Losses are in nats per token."""
@@ -137,6 +141,7 @@ def train(
             already or none to resume, or the device is missing.
         DivergedError: a loss, a gradient or a parameter is not finite; says at which
             step, and what to try.
+        PeerLostError: another process of the run has ended, and this one too.
     """
     corpus = Corpus(config.data.directory)
     config = with_vocabulary(config, corpus)
@@ -490,8 +495,11 @@ def _kept(part: ModelConfig | TrainConfig) -> dict[str, Any]:
 def _together(config: RunConfig) -> Iterator[tuple[Process, torch.device]]:
     """Join the other processes, if ``torchrun`` has started any, and leave at the end.
 
+    Who loses another process ends too: nothing more can be computed together.
+
     Raises:
         ValueError: the batch cannot be shared equally.
+        PeerLostError: another process has ended.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     device = pick_device(config.train.device)
@@ -509,6 +517,14 @@ def _together(config: RunConfig) -> Iterator[tuple[Process, torch.device]]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Process(distributed.get_rank(), world_size), device
+    except RuntimeError as error:
+        # Gloo's errors have no class of their own, and name its source file.
+        if not isinstance(error, distributed.DistError) and "/gloo/" not in str(error):
+            raise
+        raise PeerLostError(
+            f"another of the {world_size} processes has ended: resume from the last"
+            " checkpoint"
+        ) from error
     finally:
         distributed.destroy_process_group()
 

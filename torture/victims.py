@@ -7,6 +7,7 @@ limits and its own end, and is there in milliseconds.
 
 import multiprocessing
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from minillm import data
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What asks a command to stop."""
 
 PRELOADED = (
     *("minillm.cli", "minillm.train", "minillm.complete", "minillm.huggingface"),
@@ -144,4 +148,7 @@ def _work(
 
     for function, arguments in before:
         function(*arguments)
-    cli.main(words)
+    try:
+        cli.main(words)
+    finally:  # what comes now is not the command's any more
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
