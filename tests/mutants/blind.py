@@ -414,8 +414,8 @@ BLIND = (
     ),
     Mutant(
         file="run.py",
-        old='whole = self.metrics_path.read_bytes().rpartition(b"\\n")[0]',
-        new="whole = self.metrics_path.read_bytes()",
+        old='whole = read_description(self.metrics_path).rpartition(b"\\n")[0]',
+        new="whole = read_description(self.metrics_path)",
         why="A row that a power cut left unfinished makes the whole run unreadable.",
     ),
     # ---------------------------------------------------------------- config, costs

@@ -167,8 +167,8 @@ KNOWN = (
     ),
     Mutant(
         "checkpoint.py",
-        "if step not in (state.step, state.best_step):",
-        "if step != state.step:",
+        "keep_only(checkpoints, state.step, state.best_step)",
+        "keep_only(checkpoints, state.step)",
         "the best checkpoint is removed with the old ones",
     ),
     Mutant(
