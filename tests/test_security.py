@@ -5,6 +5,7 @@ that it forbids it is.
 """
 
 import re
+import runpy
 import socket  # noqa: TID251 -- to see that it cannot reach far
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-if not (ROOT / "pyproject.toml").exists():
+if not (ROOT / "constraints.txt").exists():
     pytest.skip("these are rules of the whole course", allow_module_level=True)
 
 needs_repository = pytest.mark.skipif(
@@ -173,6 +174,31 @@ def test_a_planted_secret_is_found(halves, name):
 
 
 # What is installed
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        ("", 0, "NOT RUN"),
+        ('{"dependencies": [{"name": "a", "skip_reason": "none"}]}', 0, "NOT RUN"),
+        (
+            '{"dependencies": [{"name": "a", "version": "1", "vulns": []},'
+            ' {"name": "b", "skip_reason": "none"}]}',
+            *(0, "audit: 1 of 2 packages asked about"),
+        ),
+        (
+            '{"dependencies": [{"name": "a", "version": "1", "vulns":'
+            ' [{"id": "PYSEC-1"}]}]}',
+            *(1, "audit: a 1: PYSEC-1"),
+        ),
+    ],
+)
+def test_an_audit_that_could_not_ask_says_so(answer, code, said):
+    """Nobody was asked, nothing was found: that is not the same as nothing known."""
+    summary = runpy.run_path(str(ROOT / ".ci" / "audit.py"))["summary"]
+    found, text = summary(answer)
+    assert found == code
+    assert said in text
 
 
 def test_the_lock_names_plain_released_versions():

@@ -250,4 +250,28 @@ KNOWN = (
         "self.temperature",
         "a temperature of 1e-300 is zero on MPS, and NaN is drawn from",
     ),
+    Mutant(
+        "data.py",
+        "if found.st_mtime_ns != self._changed:",
+        "if False:",
+        "a run trains on one corpus and is measured on another",
+    ),
+    Mutant(
+        "data.py",
+        "self._check_size(mapped.base.size())",
+        "self._check_size(_stat(self.path).st_size)",
+        "a run dies when its corpus is prepared anew, though its own is still there",
+    ),
+    Mutant(
+        "corpora.py",
+        '"-P", "-m", "pip"',
+        '"-m", "pip"',
+        "a pip.py in the current folder is run",
+    ),
+    Mutant(
+        "checkpoint.py",
+        "np.empty(3 * num_bytes + MARGIN, np.uint8)",
+        "pass",
+        "the end of memory is the end of the process, or is called damage",
+    ),
 )

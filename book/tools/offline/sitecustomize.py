@@ -33,5 +33,5 @@ def is_here(host: str | bytes | None) -> bool:
         return False
 
 
-if sys.orig_argv[1:4] != ["-m", "pip", "download"]:
+if sys.orig_argv[1:5] != ["-P", "-m", "pip", "download"]:
     sys.addaudithook(refuse)
