@@ -630,7 +630,12 @@ def adopt(
     opened = [
         TokenFile.open(file, dtype)
         for path in map(Path, paths)
-        for file in (sorted(path.glob("*.bin")) if path.is_dir() else [path])
+        # by name: Windows' paths compare without case, and the order would be another
+        for file in (
+            sorted(path.glob("*.bin"), key=lambda file: file.name)
+            if path.is_dir()
+            else [path]
+        )
     ]
     splits: list[Split] = [
         "val" if re.search(r"(?<![a-z])val", file.path.name.lower()) else "train"

@@ -89,7 +89,8 @@ def stream(
     Raises:
         ValueError: the prompt is empty or holds no token of the vocabulary; the text
             may outgrow the context or the cache; the cache is not empty; ``padding``
-            leaves a row without a token, or meets a sliding window.
+            leaves a row without a token, or meets a sliding window; or, at any token,
+            a row's best score is NaN or infinite: the model has diverged.
     """
     sampler = Sampler(temperature=0) if sampler is None else sampler
     if past_key_values is not None:
