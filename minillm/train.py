@@ -131,7 +131,8 @@ def train(
         build: makes the model; for experiments with altered parts.
         resume: continue the run in ``directory`` from its last checkpoint.
         overwrite: replace the run in ``directory``.
-        stop: asked before each step; True writes a checkpoint and ends the run early.
+        stop: asked before each step, and not within a pass over the validation split;
+            True writes a checkpoint and ends the run early.
 
     Returns:
         The model as it is after the last step.

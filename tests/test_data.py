@@ -1097,3 +1097,17 @@ def test_an_index_of_another_length_is_not_read_to_its_end(corpus):
     os.truncate(corpus.directory / "train.idx", 2**40)
     with pytest.raises(ValueError, match="8 bytes for each document"):
         verify(corpus.directory)
+
+
+def test_what_a_killed_preparation_left_is_mended_by_the_next(tmp_path):
+    """Killed between two renames it left no corpus; killed before, half of one."""
+    corpus = data.prepare_text("a text to keep, " * 99, tmp_path / "own")
+    corpus.directory.rename(tmp_path / ".own.0123456789ab.old")
+    half = tmp_path / ".own.ba9876543210.tmp"
+    half.mkdir()
+    (half / "train.bin").touch()
+    with pytest.raises(ValueError, match="holds another corpus already"):
+        data.prepare_text("another text, " * 99, tmp_path / "own")
+    again = data.prepare_text("a text to keep, " * 99, tmp_path / "own")
+    assert again.hash == corpus.hash
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]

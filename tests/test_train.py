@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from torch import distributed
 
 from minillm import checkpoint, data
 from minillm.config import to_dict
@@ -21,7 +22,15 @@ from minillm.files import write_json
 from minillm.model import Transformer, build
 from minillm.optim import build_optimizers
 from minillm.precision import Precision, pick_device
-from minillm.train import DivergedError, take_step, train, with_vocabulary
+from minillm.train import (
+    DivergedError,
+    PeerLostError,
+    Process,
+    _together,
+    take_step,
+    train,
+    with_vocabulary,
+)
 
 TIMINGS = ("seconds", "tokens_per_second")
 
@@ -617,3 +626,21 @@ def test_training_learns_on_a_gpu(config, precision):
     on_gpu = changed(config, steps=60, device="cuda", precision=precision)
     found = losses(on_gpu)
     assert found[-1] < 0.75 * found[0]
+
+
+def test_who_loses_another_process_ends_with_a_sentence(config, monkeypatch):
+    """A killed process left the others with a traceback, or hanging at their end."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("init_process_group", "destroy_process_group"):
+        monkeypatch.setattr(distributed, name, lambda *_: None)
+    monkeypatch.setattr(distributed, "get_rank", lambda: 1)
+
+    def fail(message):
+        with _together(config) as (process, _):
+            assert process == Process(1, 2)
+            raise RuntimeError(message)
+
+    with pytest.raises(PeerLostError, match="another of the 2 processes has ended"):
+        fail("[/src/third_party/gloo/gloo/pair.cc:537] Connection reset by peer")
+    with pytest.raises(RuntimeError, match="a bug of ours"):
+        fail("a bug of ours")
