@@ -62,7 +62,8 @@ class OurCheckpoint:
 
     @staticmethod
     def load(folder, model, optimizer):
-        unwrap(checkpoint.load_parameters)(model, folder / "model.safetensors")
+        path = folder / "model.safetensors"
+        unwrap(checkpoint._fill)(model, checkpoint.read_safetensors(path), path)
         kept = checkpoint.read_safetensors(folder / "trainer.safetensors")
         facts = read_json(folder / "trainer.json")
         own = dict(model.named_parameters())

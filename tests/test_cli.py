@@ -710,8 +710,8 @@ def test_another_runtime_error_is_not_hidden(stand_in, monkeypatch):
 
 WHOLE_WAY = """
 import sys, warnings
-from minillm import cli, complete, huggingface, train  # and what they import
-warnings.simplefilter("error", EncodingWarning)
+from minillm import cli
+warnings.filterwarnings("error", category=EncodingWarning, module="minillm")
 name = sys.argv[1]
 for words in (
     ["prepare", f"./{name}.txt", "--out", f"./{name}"],

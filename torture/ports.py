@@ -193,7 +193,7 @@ def counted(junit: str) -> dict[str, Any]:
         "passed": len(cases) - len(failures) - len(skipped),
         "failed": len(failures),
         "skipped": len(skipped),
-        "failures": failures[:20],
+        "failures": failures[:50],
     }
 
 
