@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from minillm import corpora, huggingface
+from minillm import corpora, data, huggingface
 from minillm.files import read_json, write_json
 from torture.attack import Attack, Trial
 from torture.starve import FETCH, Before, complaint, fetching, home
@@ -120,6 +120,9 @@ def _renamed(manifest: dict[str, Any], name: str, random: Random) -> dict[str, A
         tensor = random.choice(sorted(manifest["weight_map"]))
         manifest["weight_map"][tensor] = name
     else:
+        manifest.pop(
+            data.SEAL, None
+        )  # who writes a manifest can do without, or seal it
         files = manifest["files"]
         files[name] = files[random.choice(sorted(files))]
     return manifest

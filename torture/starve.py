@@ -310,6 +310,7 @@ def larger_than_memory(random: Random) -> Iterator[Trial]:
         meta = read_json(corpus / "meta.json")
         os.truncate(corpus / "train.bin", 8 * room)  # sparse: one character, repeated
         meta["files"]["train.bin"]["tokens"] = 4 * room
+        del meta[data.SEAL]
         write_json(corpus / "meta.json", meta)
         words = (*TRAIN, "--steps", "5")
         done = Call(words, folder, small).wait()

@@ -259,7 +259,7 @@ KNOWN = (
     Mutant(
         "data.py",
         "self._check_size(mapped.base.size())",
-        "self._check_size(_stat(self.path).st_size)",
+        "self._check_size(files.status(self.path).st_size)",
         "a run dies when its corpus is prepared anew, though its own is still there",
     ),
     Mutant(
