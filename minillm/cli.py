@@ -655,7 +655,7 @@ def _corpus_folder(sources: Sequence[str]) -> Path:
     if source.startswith("hf:"):  # NAME:CONFIGURATION, but no folder on Windows is
         source = source.removeprefix("hf:").replace(":", "-")
     path = Path(source)
-    name = path.resolve().parent.name if path.suffix == ".bin" else path.stem
+    name = path.absolute().parent.name if path.suffix == ".bin" else path.stem
     return DATA.parent / (name or "corpus")
 
 

@@ -647,7 +647,7 @@ def adopt(
                 "of the files, one must have val in its name and one not:"
                 f" {wanted} would be empty"
             )
-    target, told = Path(directory).resolve(), report or (lambda _progress: None)
+    target, told = _real(directory), report or (lambda _progress: None)
     _check_replaceable(target, directory)
     # What a token adds to the text, for bits per byte; the end of text is none.
     sizes = np.array(
@@ -706,7 +706,7 @@ def _prepare(
     told = report or (lambda _progress: None)
     # "." has no name of its own to put a lock and a temporary folder beside, and of a
     # link, the folder is to be replaced and not the link.
-    target = Path(directory).resolve()
+    target = _real(directory)
     _check_replaceable(target, directory)
     with _only_process(target, directory, told):
         survey = None if source.sha256 else _survey(source, tokenizer, told)
@@ -759,6 +759,11 @@ def _only_process(target: Path, directory: str | Path, told: Report) -> Iterator
                 f" {LOCK_SECONDS} seconds: wait for it, or stop it"
             ) from None
         yield
+
+
+def _real(directory: str | Path) -> Path:
+    """The folder that is meant; ``Path.resolve`` would raise on a link to itself."""
+    return Path(os.path.realpath(directory))
 
 
 def _check_replaceable(target: Path, directory: str | Path) -> None:

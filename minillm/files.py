@@ -128,6 +128,8 @@ def _becomes(path: Path) -> Iterator[Path]:
     with writing(path):
         make_folder(path.parent)
         tidy(path.parent, path.name.__eq__)
+        if path.exists() and not path.is_dir():  # to remove a pipe's tree would hang
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     try:
         with writing(path):
             temporary.mkdir()
@@ -232,7 +234,9 @@ def lock_file(path: Path) -> FileLock:
 def signed(lock: Path) -> Iterator[None]:
     """Inside, a file beside a lock says who holds it; a courtesy, which may fail."""
     path = _owner_file(lock)
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
+        if path.exists():
+            status(path)
         path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
     try:
         yield
@@ -243,9 +247,11 @@ def signed(lock: Path) -> Iterator[None]:
 
 def owner(lock: Path) -> str:
     """Who holds a lock, as they have signed it: ``process 12 on a-host``."""
+    path = _owner_file(lock)
     try:
-        signed = _owner_file(lock).read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not signed yet, or not for us to read
+        status(path)
+        signed = path.read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError):  # not signed yet, or not for us to read
         signed = ""
     name = " ".join(signed.split())
     return name if name.isprintable() and 0 < len(name) < 300 else "another process"
@@ -321,7 +327,7 @@ def status(path: Path) -> os.stat_result:
     """
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a zero byte is in no file's name
         raise ValueError(f"{path} does not exist") from None
     except NotADirectoryError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None

@@ -1111,3 +1111,11 @@ def test_what_a_killed_preparation_left_is_mended_by_the_next(tmp_path):
     again = data.prepare_text("a text to keep, " * 99, tmp_path / "own")
     assert again.hash == corpus.hash
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+def test_a_link_to_itself_is_no_folder_to_write(tmp_path):
+    """Python 3.11 and 3.12 find such a loop with an error of their own."""
+    (tmp_path / "x").symlink_to("x")
+    with pytest.raises(OSError, match="x"):
+        prepare_text("some words, and some more of them", tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]

@@ -309,3 +309,32 @@ def test_a_number_with_too_many_digits_is_not_valid_json(tmp_path):
     path.write_text('{"a": ' + "9" * 5000 + "}")
     with pytest.raises(ValueError, match=r"meta\.json is not valid JSON"):
         files.read_json(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_pipe_in_the_place_of_a_signature_is_not_waited_for(tmp_path):
+    """The lock was held, and its owner hung for ever in signing it."""
+    os.mkfifo(tmp_path / ".lock-owner")
+    assert files.owner(tmp_path / ".lock") == "another process"
+    with files.signed(tmp_path / ".lock"):
+        pass
+
+
+def test_a_name_that_no_file_can_have_is_said(tmp_path):
+    """ "embedded null byte", of no file at all."""
+    with pytest.raises(ValueError, match="does not exist"):
+        files.status(tmp_path / "a\0b")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_what_is_no_folder_is_not_replaced_by_one(tmp_path):
+    """To remove a pipe as if it were a folder waited for ever, at the end of it all."""
+    os.mkfifo(tmp_path / "step")
+
+    def replace():
+        with files.new_folder(tmp_path / "step", replace=True):
+            pass
+
+    with pytest.raises(OSError, match="a file is where a folder should be"):
+        replace()
+    assert [path.name for path in tmp_path.iterdir()] == ["step"]

@@ -739,6 +739,41 @@ def _typed(random: Random) -> Iterator[Trial]:
             yield None if fault is None else f"{harm}: {fault}"
 
 
+IN_THE_WAY = (
+    *("run", "run/checkpoints", "run/checkpoints/step-00000003", "run/metrics.jsonl"),
+    *("run/config.json", "run/.lock", "run/.lock-owner", "corpus", "sources"),
+    *("made", ".made.lock", ".made.lock-owner"),
+)
+"""Places where a file or a folder is read or written."""
+
+
+def _in_the_way(random: Random) -> Iterator[Trial]:
+    shapes = ("empty", "a folder", "a link to nowhere", "a link to itself", "a pipe")
+    verbs = {
+        "resume": ("train", "sources/plan.toml", "--resume", "--out", "run"),
+        "overwrite": ("train", "sources/plan.toml", "--overwrite", "--out", "run"),
+        "prepare": ("prepare", "sources", "--overwrite", "--out", "made"),
+        "generate": ("generate", "run", "--max_new_tokens", "2"),
+        "export": ("export", "run", "--out", "made"),
+    }
+    trials = [
+        (place, shape, verb)
+        for place in IN_THE_WAY
+        for shape in shapes
+        for verb in verbs
+    ]
+    random.shuffle(trials)
+    for place, shape, verb in trials:
+        with victims() as folder:
+            path = folder / "here" / place
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.touch()
+            WAYS[shape](path, b"", path)
+            fault = call(*verbs[verb], folder=folder / "here").fault
+        yield None if fault is None else f"{verb}: {place} is {shape}: {fault}"
+
+
 ATTACKS = (
     Attack(
         "a byte of a file is changed",
@@ -781,5 +816,12 @@ ATTACKS = (
         _typed,
         None,
         25,
+    ),
+    Attack(
+        "something else stands where a file or folder belongs",
+        "success, or one line and exit code 2",
+        _in_the_way,
+        None,
+        12,
     ),
 )
