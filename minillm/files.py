@@ -98,20 +98,16 @@ def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     """
     with ExitStack() as held:
         if not replace:
-            _refuse_existing(path)
             held.enter_context(_only_maker(path))
-            _refuse_existing(path)
+            if path.exists():
+                raise ValueError(f"{path} exists already: choose another folder")
         yield held.enter_context(_becomes(path))
-
-
-def _refuse_existing(path: Path) -> None:
-    if path.exists():
-        raise ValueError(f"{path} exists already: choose another folder")
 
 
 @contextmanager
 def _only_maker(path: Path) -> Iterator[None]:
-    lock = path.with_name(f".{path.name}.lock")
+    whole = path.absolute()  # "." has no name
+    lock = whole.with_name(f".{whole.name}.lock")
     with ExitStack() as held:
         try:
             with writing(path):

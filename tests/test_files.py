@@ -111,8 +111,10 @@ def test_an_existing_folder_is_replaced_only_on_request(tmp_path):
         with files.new_folder(tmp_path / "there", **options) as folder:
             (folder / "new").touch()
 
+    (tmp_path / ".there.lock").touch()  # of a process that was killed
     with pytest.raises(ValueError, match="exists already"):
         fill()
+    assert [p.name for p in tmp_path.iterdir()] == ["there"]
     assert not (tmp_path / "there" / "new").exists()
     fill(replace=True)
     assert [p.name for p in tmp_path.iterdir()] == ["there"]

@@ -53,7 +53,8 @@ class Scene:
         words: the command that is ended before its time.
         lay: makes what stands in the folder before.
         again: commands that are tried one after the other, until one succeeds; the
-            others may refuse in one line. The command itself, if left out.
+            others may refuse in one line, and all if the work is done. The command
+            itself, if left out.
         made: what the command makes, in the folder.
         always: traps that belong to the scene, and harm nothing; see ``traps``.
     """
@@ -278,11 +279,9 @@ class Stage:
                 return f"{' '.join(words[:1])} again: {done.fault}"
             if done.code == 0:
                 break
-        else:
-            return f"again: {done.err.strip()}"
         found = difference(tree(folder), self.new)
         shutil.rmtree(folder)
-        return found
+        return found and f"{found}; again: {done.err.strip()!r}"
 
     def judge(self, folder: Path) -> Trial:
         """What was lost, at once or in the end."""
@@ -442,6 +441,7 @@ def _signal_again_and_again(stage: Stage, random: Random) -> Trial:
         moment, times = random.uniform(0, 1.1 * stage.seconds), random.choice((1, 1, 2))
         told += f"{signal.Signals(number).name} x {times} after {moment:.2f} s, "
         mark = folder.with_name(f"{folder.name}.mark")
+        rows = _rows(folder / stage.scene.made)
         began = stage.begin(words, folder, (traps.note_begin, (mark,)))
         while not mark.exists() and began.process.is_alive():
             time.sleep(0.002)
@@ -452,11 +452,16 @@ def _signal_again_and_again(stage: Stage, random: Random) -> Trial:
                 os.kill(began.process.pid, number)
                 time.sleep(random.uniform(0, 0.02))
         done = began.wait()
+        if words != stage.scene.words and done.code == 2 and done.fault is None:
+            words = stage.scene.words  # the old run stands there, not to be resumed
+            continue
         lost = wrong_answer(done, number) or stage.lost(folder)
         if done.code == 128 + number and times == 1:
             lost = lost or left_over(folder)
-            if stage.scene.trains:
-                lost = lost or not_saved(folder / stage.scene.made)
+            run = folder / stage.scene.made
+            # Asked before it began, it has nothing to save but what stood there.
+            if stage.scene.trains and _rows(run) != rows:
+                lost = lost or not_saved(run)
         if lost:
             return f"{told}: {lost}"
         if done.code == 0:
