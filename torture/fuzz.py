@@ -718,8 +718,8 @@ def guided(name: str, runs: int, number: int) -> Trial:
 PROMISE = "a result that keeps its promises, or a plain line"
 
 ATTACKS = (
-    Attack("a valid input is changed a little", PROMISE, _mutated, 60_000, 1600),
-    Attack("hypothesis draws an input", PROMISE, _drawn, 30_000, 1600),
+    Attack("a valid input is changed a little", PROMISE, _mutated, 30_000, 900),
+    Attack("hypothesis draws an input", PROMISE, _drawn, 15_000, 600),
     Attack("what once did harm is fed again", PROMISE, _found_before, None, 10_000),
     Attack("atheris looks for lines not yet reached", PROMISE, _guided, None, 1),
 )
