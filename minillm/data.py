@@ -193,7 +193,7 @@ class TokenFile:
         self.vocab_size = vocab_size
         self.num_bytes = num_bytes
         found = files.status(self.path)
-        self._file_bytes, self._changed = found.st_size, found.st_mtime_ns
+        self._file_bytes, self._inode = found.st_size, found.st_ino
         content_bytes = self._file_bytes - header_bytes
         self._length, rest = divmod(content_bytes, self.dtype.itemsize)
         if content_bytes < 0 or rest:
@@ -253,8 +253,10 @@ class TokenFile:
         with self.path.open("rb") as file:
             found = os.fstat(file.fileno())
             self._check_size(found.st_size)
-            if found.st_mtime_ns != self._changed:
-                raise ValueError(f"{self.path} must stay as it was opened, but changed")
+            if found.st_ino != self._inode:
+                raise ValueError(
+                    f"{self.path} must stay as it was opened: it is another"
+                )
             mapped = np.memmap(
                 file, self.dtype, "r", self.header_bytes, shape=(len(self),)
             )
