@@ -4,8 +4,9 @@ A model's weights have the same meaning there under other names, and a folder of
 files holds them: ``config.json``, ``generation_config.json``, ``model.safetensors``,
 ``tokenizer.json`` and ``tokenizer_config.json``. All are written here, and the model is
 read, without ``transformers`` itself. Version 5 reads ``rope_parameters``, version 4
-``rope_theta``; both are written. Beside them lies ``minillm_tokenizer.json``, so that
-minillm reads its own export as it was.
+``rope_theta``; both are written. Beside them lie ``minillm_tokenizer.json``, so that
+minillm reads its own export as it was, and ``manifest.json`` with a SHA-256 of each
+file, so that it notices a change; ``transformers`` reads neither.
 
 Of the ladder, ``gpt2`` and ``gpt2-nobias`` (with biases of zero) become a
 ``GPT2LMHeadModel``, ``swiglu`` and ``llama`` a ``LlamaForCausalLM``. The bigram and the
