@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 CHAPTERS := $(wildcard book/[0-9]*.ipynb)
-NOTEBOOKS := $(CHAPTERS) book/claims.ipynb book/speed.ipynb
+NOTEBOOKS := $(CHAPTERS) book/claims.ipynb book/speed.ipynb book/promises.ipynb
 
 # How many tests run at once; notebooks and the browser's tests keep together.
 JOBS ?= 2
@@ -59,7 +59,7 @@ test: lint ## run every check: style, types, layers, book, notebooks, tests
 
 # One thread: matrices this small gain little from a second.
 train: data ## train a small Llama on Shakespeare and let it write (minutes)
-	$(BIN)/minillm train llama $(if $(wildcard runs/llama),--resume)
+	$(BIN)/minillm train llama $(if $(wildcard runs/llama/config.json),--resume)
 	$(BIN)/minillm generate runs/llama
 
 $(PEERS): $(READY) benchmarks/requirements.txt

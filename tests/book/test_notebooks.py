@@ -12,7 +12,7 @@ from count import count, has_figure, source
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
-NOTEBOOKS = [*CHAPTERS, BOOK / "claims.ipynb", BOOK / "speed.ipynb"]
+NOTEBOOKS = [*CHAPTERS, *(BOOK / f"{p}.ipynb" for p in ("claims", "speed", "promises"))]
 
 # Cells whose output nbval does not compare, by id, and why not. It may only grow here,
 # in sight.

@@ -24,6 +24,13 @@ def test_nothing_is_lost(one):
     assert result.losses == ()
 
 
+def test_float16_skips_steps_where_it_is_killed():
+    """Killed between steps that were all taken, it would show nothing of the scaler."""
+    [scene] = [one for one in kill.VARIANTS if one.name == "train float16"]
+    last = RunFolder(kill.staged(scene).after / "run").rows()[-1]
+    assert 0 < last["skipped"] < last["step"]
+
+
 # ------------------------------------------------------------------ planted bugs
 
 
