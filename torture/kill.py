@@ -653,7 +653,7 @@ ATTACKS: tuple[Attack, ...] = (
         "kill train before a file operation",
         "the folder opens, and the run that goes on ends bit-equal, nothing left over",
         killed_before_each(*TRAINING),
-        tries=None,
+        tries=300,
         few=6,
     ),
     Attack(
