@@ -235,7 +235,7 @@ class BPETokenizer(_Tokenizer):
             ids = self._encoding.encode_to_numpy(text, disallowed_special=())
         except ValueError:
             raise ValueError(
-                "text must not hold a million signs of white space in a row"
+                "text must not hold a million letters or blanks in a row"
             ) from None
         return ids.copy()  # tiktoken's own may not be written to
 

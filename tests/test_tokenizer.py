@@ -361,10 +361,15 @@ def test_a_list_of_merges_that_is_not_gpt2s_is_refused():
 def test_a_million_letters_or_blanks_in_a_row_are_encoded_or_refused():
     """A matcher that looks back overflows its stack, which once ended the process."""
     byte_pairs = BPETokenizer(tokenizer.SINGLE_BYTES)
-    for text in (" " * 1_200_000, " \n" * 400_000 + "x", "a" * 1_200_000):
+    for text in (" " * 1_200_000, " \n" * 400_000 + "x"):
         assert len(byte_pairs.encode_to_numpy(text)) == len(text)
-    with pytest.raises(ValueError, match="white space in a row"):
+    with pytest.raises(ValueError, match="letters or blanks in a row"):
         byte_pairs.encode(" \n" * 600_000 + "x")
+    letters = "a" * 1_200_000
+    try:
+        assert len(byte_pairs.encode_to_numpy(letters)) == len(letters)
+    except ValueError as error:  # tiktoken before 0.13 looks back at letters too
+        assert "letters or blanks in a row" in str(error)
 
 
 PUBLISHED_PATTERN = (

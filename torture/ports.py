@@ -247,6 +247,22 @@ def text(rows: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join([line.rstrip() for line in table] + reasons)
 
 
+def summary(path: Path = RESULTS) -> str:
+    """The kept rows as Markdown, for the book."""
+    titles = ("Python", "versions", "PyTorch", "NumPy", "passed", "failed", "skipped")
+    lines = [f"| {' | '.join(titles)} |", "|---|---|---|---|--:|--:|--:|"]
+    for row in read_json(path)["rows"]:
+        version = row.get("exact", row["python"])
+        cells = [version, row["bounds"]]
+        if row["why_not"]:
+            cells += [f"not possible: {row['why_not']}", "", "", "", ""]
+        else:
+            keys = ("torch", "numpy", "passed", "failed", "skipped")
+            cells += [str(row[key]).partition("+")[0] for key in keys]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Measure, print the table and keep it; the exit code is 1 if a test failed."""
     parser = argparse.ArgumentParser(

@@ -155,7 +155,7 @@ def test_a_row_takes_the_place_of_its_older_self(tmp_path):
     assert [row["passed"] for row in rows] == [2, 3]
 
 
-def test_the_table_tells_why_a_row_is_empty():
+def test_the_table_tells_why_a_row_is_empty(tmp_path):
     rows = [
         {
             "python": "3.11",
@@ -173,6 +173,12 @@ def test_the_table_tells_why_a_row_is_empty():
     assert lines[2].split() == ["3.12", "newest"]
     assert "failed: tests.test_a::test_d: worse" in lines
     assert lines[-1] == "3.12 newest: no python3.12 on PATH"
+    for row in rows:
+        ports.keep(row, tmp_path / "ports.json")
+    assert ports.summary(tmp_path / "ports.json").splitlines()[2:] == [
+        "| 3.11.7 | lowest | 2.9.1 | 2.1.3 | 1 | 2 | 1 |",
+        "| 3.12 | newest | not possible: no python3.12 on PATH |  |  |  |  |",
+    ]
 
 
 def test_a_python_that_is_not_there_is_said(monkeypatch, tmp_path):
