@@ -379,7 +379,7 @@ class _Loop:
         if not self.process.leads:
             return
         for name, parameter in self.model.named_parameters():
-            if not parameter.isfinite().all():
+            if not checkpoint.is_finite(parameter):
                 raise _diverged(f"parameter {name}", step, self.config.train)
         state = TrainerState(
             step=step,

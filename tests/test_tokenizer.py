@@ -367,9 +367,13 @@ def test_a_million_letters_or_blanks_in_a_row_are_encoded_or_refused():
         byte_pairs.encode(" \n" * 600_000 + "x")
     letters = "a" * 1_200_000
     try:
-        assert len(byte_pairs.encode_to_numpy(letters)) == len(letters)
+        answer = str(len(byte_pairs.encode_to_numpy(letters)))
     except ValueError as error:  # tiktoken before 0.13 looks back at letters too
-        assert "letters or blanks in a row" in str(error)
+        answer = str(error)
+    assert answer in (
+        "1200000",
+        "text must not hold a million letters or blanks in a row",
+    )
 
 
 PUBLISHED_PATTERN = (

@@ -234,7 +234,7 @@ KNOWN = (
     ),
     Mutant(
         "train.py",
-        "if not parameter.isfinite().all():",
+        "if not checkpoint.is_finite(parameter):",
         "if parameter.isinf().any():",
         "a checkpoint of NaN takes the place of the last good one",
     ),
