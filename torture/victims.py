@@ -140,6 +140,9 @@ def _work(
     before: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]],
 ) -> None:
     os.setsid()  # a signal meant for us shall not reach it, nor the other way round
+    # A shell has what runs in its background ignore these, and whatever that starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for name, number in (("out", 1), ("err", 2)):
         descriptor = os.open(said / name, os.O_WRONLY | os.O_APPEND)
         os.dup2(descriptor, number)
