@@ -232,6 +232,17 @@ cli.main(["prepare", "own.txt", "--out", "data/own"])
     assert [path for path in Path("data").iterdir() if "own" in path.name] == []
 
 
+@pytest.fixture
+def heard():
+    """Signals that a shell may have set to be ignored, for work in its background."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_asks_and_the_second_does_not_wait(number):
     signals = cli._Signals()
