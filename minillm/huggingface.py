@@ -156,6 +156,16 @@ def from_huggingface(
         folder = Path(source)
         foreign, tensors = read_json(folder / "config.json"), _read_weights(folder)
     try:
+        return _converted(foreign, tensors)
+    except ValueError as error:
+        where = "" if isinstance(source, tuple) else f"{source}: "
+        raise ValueError(f"{where}{error}") from None
+
+
+def _converted(
+    foreign: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> LanguageModel:
+    try:
         config = _read_config(foreign)
     except ValueError as error:
         raise ValueError(f"config.json: {error}") from None
@@ -198,8 +208,7 @@ def from_huggingface(
             f"{unknown[0]} belongs to no part of the model that config.json describes"
         )
     model.load_state_dict(own)
-    where = "the weights" if isinstance(source, tuple) else str(source)
-    require_finite(model.state_dict(), where)
+    require_finite(model.state_dict(), "the weights")
     return model.eval()
 
 

@@ -121,7 +121,7 @@ def read_verified_corpus(folder: Path) -> Any:
     corpus = data.verify(folder)
     used = {key.split()[0] for key in data.MANIFEST} | {"split", "end_of_text"}
     return (
-        {key: corpus.meta[key] for key in used},
+        {key: corpus.meta.get(key) for key in used},
         corpus.tokenizer.to_dict(),
         read_corpus(folder),
     )
@@ -706,7 +706,7 @@ def words(reader: Reader, place: Path) -> list[str]:
     if reader.read in (read_text, read_tokens):
         made = ["--tokenizer", "bytes", "--overwrite", "--out", f"{place.parent}/made"]
         dtype = ["--dtype", "uint16"] if _dtype(place) else []
-        files = [str(place)] if place.is_file() else sorted(map(str, place.iterdir()))
+        files = sorted(map(str, place.iterdir())) if place.is_dir() else [str(place)]
         return ["prepare", *files, *made, *dtype]
     if reader.read is read_settings:
         return ["describe", f"{place}"]
