@@ -435,7 +435,7 @@ def signalled(*scenes: Scene) -> Trials:
 def _signal_again_and_again(stage: Stage, random: Random) -> Trial:
     folder = stage.fresh()
     words = stage.scene.words
-    told = ""
+    told, clean = "", True
     for _ in range(random.randint(1, 4)):
         number = random.choice((signal.SIGKILL, *STOPS))
         moment, times = random.uniform(0, 1.1 * stage.seconds), random.choice((1, 1, 2))
@@ -455,9 +455,11 @@ def _signal_again_and_again(stage: Stage, random: Random) -> Trial:
         if words != stage.scene.words and done.code == 2 and done.fault is None:
             words = stage.scene.words  # the old run stands there, not to be resumed
             continue
-        lost = wrong_answer(done, number) or stage.lost(folder)
+        lost = wrong_answer(done, number, times) or stage.lost(folder)
+        # Who is killed leaves what the next one clears away, if it gets that far.
+        clean = clean and number != signal.SIGKILL and times == 1
         if done.code == 128 + number and times == 1:
-            lost = lost or left_over(folder)
+            lost = lost or (left_over(folder) if clean else None)
             run = folder / stage.scene.made
             # Asked before it began, it has nothing to save but what stood there.
             if stage.scene.trains and _rows(run) != rows:
@@ -466,18 +468,21 @@ def _signal_again_and_again(stage: Stage, random: Random) -> Trial:
             return f"{told}: {lost}"
         if done.code == 0:
             break
-        if (folder / "run" / "checkpoints").exists() and stage.scene.again:
+        if RunFolder(folder / "run").exists and stage.scene.again:
             words = stage.scene.again[0]
     lost = stage.wrong_end(folder)
     return lost and f"{told}: {lost}"
 
 
-def wrong_answer(done: Outcome, number: int) -> Trial:
-    """What is wrong with the end of a command that got a signal."""
+def wrong_answer(done: Outcome, number: int, times: int = 1) -> Trial:
+    """What is wrong with the end of a command that got a signal, or got it twice.
+
+    The second may come when the command has ended, and Python alone is left to end.
+    """
     if "Traceback" in done.err:
         return f"a traceback: {done.err[-500:]!r}"
     expected = -number if number == signal.SIGKILL else 128 + number
-    if done.code not in (0, expected):
+    if done.code not in (0, expected) and (times == 1 or done.code != -number):
         return f"code {done.code} instead of {expected}: {done.err[-300:]!r}"
     return None
 
