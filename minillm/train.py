@@ -516,6 +516,7 @@ def _together(config: RunConfig) -> Iterator[tuple[Process, torch.device]]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    _GROUPS.append(distributed.group.WORLD)
     try:
         yield Process(distributed.get_rank(), world_size), device
     except RuntimeError as error:
@@ -528,6 +529,15 @@ def _together(config: RunConfig) -> Iterator[tuple[Process, torch.device]]:
         ) from error
     finally:
         distributed.destroy_process_group()
+
+
+_GROUPS: list[Any] = []
+"""Kept to the end of the process, or some processes would never end.
+
+To destroy a group waits for its threads, and one of them may wait for the interpreter's
+lock. Python's own reference gives the lock up before; DistributedDataParallel's, which
+would otherwise be the last, does not.
+"""
 
 
 def _own_random_state(device: torch.device) -> AbstractContextManager[None]:
