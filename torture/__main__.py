@@ -3,12 +3,23 @@
 import argparse
 import importlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from torture import attack, table
+from torture.attack import Attack
 
 MODULES = ("kill", "corrupt", "fuzz", "starve", "doors", "numbers")
 """Modules of this package; each has a tuple ``ATTACKS``."""
+
+
+def attacks(kinds: Iterable[str] = MODULES) -> list[tuple[str, Attack]]:
+    """The attacks of these modules, each with the module's name."""
+    return [
+        (kind, one)
+        for kind in kinds
+        for one in importlib.import_module(f"torture.{kind}").ATTACKS
+    ]
 
 
 def main() -> int:
@@ -23,9 +34,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=table.RESULTS, help="(%(default)s)")
     options = parser.parse_args()
     chosen = [
-        (name, one)
-        for name in options.modules or MODULES
-        for one in importlib.import_module(f"torture.{name}").ATTACKS
+        (kind, one)
+        for kind, one in attacks(options.modules or MODULES)
         if options.attack is None or options.attack in one.name
     ]
     results = []
