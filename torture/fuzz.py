@@ -719,6 +719,12 @@ PROMISE = "a result that keeps its promises, or a plain line"
 ATTACKS = (
     Attack("a valid input is changed a little", PROMISE, _mutated, 30_000, 900),
     Attack("hypothesis draws an input", PROMISE, _drawn, 15_000, 600),
-    Attack("what once did harm is fed again", PROMISE, _found_before, None, 10_000),
+    Attack(
+        "what once did harm is fed again",
+        PROMISE,
+        _found_before,
+        None,
+        len(findings()),
+    ),
     Attack("atheris looks for lines not yet reached", PROMISE, _guided, None, 1),
 )
