@@ -22,7 +22,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minillm.files import read_json, write_json
+from torture import table
+from torture.attack import NotPossibleError
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "ports.json"
@@ -35,10 +36,6 @@ TOOLS = ("pytest", "hypothesis", "beartype")
 """What runs the tests; a range of each stands in ``requirements.txt``."""
 SOURCES = ("minillm", "pyproject.toml", "README.md", "LICENSE")
 """All that a wheel is made of."""
-
-
-class NotPossibleError(Exception):
-    """A row cannot be measured; the message says why."""
 
 
 def requirements() -> list[str]:
@@ -219,9 +216,7 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 def keep(row: Mapping[str, Any], path: Path = RESULTS) -> None:
     """Put a row into the file, in the place of the one it repeats."""
-    rows = read_json(path)["rows"] if path.exists() else []
-    rows = [one for one in rows if _place(one) != _place(row)]
-    write_json(path, {"rows": sorted([*rows, row], key=_place)})
+    table.replace(path, row, ("python", "bounds"))
 
 
 def _place(row: Mapping[str, Any]) -> tuple[int, int]:
@@ -240,18 +235,18 @@ def text(rows: Iterable[Mapping[str, Any]]) -> str:
         if row["why_not"]:
             reasons.append(f"{row['python']} {row['bounds']}: {row['why_not']}")
         reasons += [f"failed: {name}" for name in row.get("failures", ())]
-    table = [
+    aligned = [
         "".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
         for line in lines
     ]
-    return "\n".join([line.rstrip() for line in table] + reasons)
+    return "\n".join([line.rstrip() for line in aligned] + reasons)
 
 
 def summary(path: Path = RESULTS) -> str:
     """The kept rows as Markdown, for the book."""
     titles = ("Python", "versions", "PyTorch", "NumPy", "passed", "failed", "skipped")
     lines = [f"| {' | '.join(titles)} |", "|---|---|---|---|--:|--:|--:|"]
-    for row in read_json(path)["rows"]:
+    for row in sorted(table.read(path), key=_place):
         version = row.get("exact", row["python"])
         cells = [version, row["bounds"]]
         if row["why_not"]:

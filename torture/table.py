@@ -16,7 +16,6 @@ def keep(kind: str, result: Result, seed: int, path: Path = RESULTS) -> None:
     """Put a row into the file, in the place of the one of that kind and name."""
     import torch
 
-    rows = read(path) if path.exists() else []
     row = {
         "kind": kind,
         **result.row(),
@@ -25,9 +24,16 @@ def keep(kind: str, result: Result, seed: int, path: Path = RESULTS) -> None:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    names = [(one["kind"], one["attack"]) for one in rows]
-    if (kind, result.name) in names:
-        rows[names.index((kind, result.name))] = row
+    replace(path, row, ("kind", "attack"))
+
+
+def replace(path: Path, row: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Put a row into a file, in the place of the one with the same values of keys."""
+    rows: list[Mapping[str, Any]] = [*read(path)] if path.exists() else []
+    names = [[one[key] for key in keys] for one in rows]
+    name = [row[key] for key in keys]
+    if name in names:
+        rows[names.index(name)] = row
     else:
         rows.append(row)
     write_json(path, {"rows": rows})

@@ -108,7 +108,7 @@ def test_the_oldest_python_is_the_first_that_is_tried():
 def test_what_was_tried_is_what_the_bounds_say_now():
     """A bound that was lowered since was never tried."""
     places = [(row["python"], row["bounds"]) for row in ROWS]
-    assert places == sorted(set(places))
+    assert len(set(places)) == len(places)
     assert set(places) <= {(p, b) for p in ports.PYTHONS for b in ports.BOUNDS}
     bounds = dict(one.split(">=") for one in PROJECT["project"]["dependencies"])
     for row in ROWS:
@@ -152,7 +152,7 @@ def test_a_row_takes_the_place_of_its_older_self(tmp_path):
     ):
         ports.keep({"python": python, "bounds": bounds, "passed": passed}, path)
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    assert [row["passed"] for row in rows] == [2, 3]
+    assert [row["passed"] for row in rows] == [3, 2]
 
 
 def test_the_table_tells_why_a_row_is_empty(tmp_path):
