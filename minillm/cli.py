@@ -26,6 +26,8 @@ from minillm import __version__, config
 from minillm.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from minillm.checkpoint import Checkpoint
     from minillm.train import Metrics
 
@@ -77,8 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def prepare(options: argparse.Namespace) -> int:
     """Turn text into token files."""
-    from tqdm import tqdm
-
     from minillm import data
 
     if options.verify is not None:
@@ -92,7 +92,7 @@ def prepare(options: argparse.Namespace) -> int:
     if not options.source:
         raise ValueError("name a source: shakespeare, a file or a folder")
     directory = options.out or _corpus_folder(options.source)
-    with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
+    with _bar(unit="B", unit_scale=True) as bar:
 
         def report(progress: data.Progress) -> None:
             if progress.stage == "wait":
@@ -132,8 +132,6 @@ def prepare(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """Train a preset, or a TOML file, and keep the run in a folder."""
-    from tqdm import tqdm
-
     from minillm import costs
     from minillm.data import Corpus
     from minillm.train import PeerLostError, with_vocabulary
@@ -144,12 +142,7 @@ def train(options: argparse.Namespace) -> int:
     directory = options.out or RUNS / Path(options.preset).stem
     leads = os.environ.get("RANK", "0") == "0"
     signals = _Signals()
-    bar = tqdm(
-        total=plan.train.steps,
-        unit="step",
-        disable=None if leads else True,
-        leave=False,
-    )
+    bar = _bar(unit="step", total=plan.train.steps, disable=None if leads else True)
 
     def announce() -> None:
         size = f"{costs.num_parameters(plan.model):,} parameters"
@@ -777,6 +770,14 @@ OUT_OF_MEMORY = (
 def _is_out_of_memory(error: Exception) -> bool:
     said = str(error).lower()
     return isinstance(error, MemoryError) or any(w in said for w in OUT_OF_MEMORY)
+
+
+def _bar(*, disable: bool | None = None, **settings: Any) -> "tqdm[NoReturn]":
+    """A progress bar that goes when the work ends; where nobody sees it, none."""
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # a thread of its own would warn if it cannot start
+    return tqdm(disable=disable, leave=False, **settings)
 
 
 def _say(line: str) -> None:

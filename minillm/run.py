@@ -38,6 +38,7 @@ from minillm.files import (
 )
 
 MANIFEST = "manifest.json"
+MANIFEST_FORMAT = 1
 
 
 class RunFolder:
@@ -151,7 +152,7 @@ def write_manifest(folder: Path) -> None:
         path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
         for path in files
     }
-    write_json(folder / MANIFEST, {"format": 1, "files": listed})
+    write_json(folder / MANIFEST, {"format": MANIFEST_FORMAT, "files": listed})
     sync_folder(folder)
 
 
@@ -159,10 +160,15 @@ def check_manifest(folder: Path) -> None:
     """Make sure that every file is the one that was written.
 
     Raises:
-        ValueError: the manifest is missing or damaged, or a file is missing, cut short
-            or changed; names it.
+        ValueError: the manifest is missing, damaged or of another format, or a file is
+            missing, cut short or changed; names it.
     """
-    files = read_json(folder / MANIFEST).get("files")
+    manifest = read_json(folder / MANIFEST)
+    if (format_ := manifest.get("format")) != MANIFEST_FORMAT:
+        raise ValueError(
+            f"format ({format_!r}) of {folder / MANIFEST} must be {MANIFEST_FORMAT}"
+        )
+    files = manifest.get("files")
     if not isinstance(files, dict) or not files:
         raise ValueError(f"{folder / MANIFEST} lists no files")
     for name, noted in files.items():

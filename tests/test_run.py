@@ -147,9 +147,15 @@ def sealed(tmp_path):
         (lambda d: (d / "a.bin").write_bytes(b"abd"), r"a\.bin differs from what was"),
         (lambda d: (d / "a.bin").unlink(), r"a\.bin is missing"),
         (lambda d: (d / "manifest.json").unlink(), r"manifest\.json does not exist"),
-        (lambda d: (d / "manifest.json").write_text("{}"), "lists no files"),
         (
-            lambda d: (d / "manifest.json").write_text('{"files": {"../x": {}}}'),
+            lambda d: (d / "manifest.json").write_text("{}"),
+            r"format \(None\) of .*manifest\.json must be 1",
+        ),
+        (lambda d: (d / "manifest.json").write_text('{"format": 1}'), "lists no files"),
+        (
+            lambda d: (d / "manifest.json").write_text(
+                '{"format": 1, "files": {"../x": {}}}'
+            ),
             r"names '\.\./x', which is no file",
         ),
     ],
@@ -158,3 +164,17 @@ def test_a_file_that_is_not_the_one_written_is_named(sealed, harm, message):
     harm(sealed)
     with pytest.raises(ValueError, match=message):
         check_manifest(sealed)
+
+
+def test_no_bit_of_a_manifest_can_turn_over_unseen(sealed):
+    """The number of its format could, for nobody read it."""
+    path = sealed / "manifest.json"
+    whole = path.read_bytes()
+    for place in range(8 * len(whole)):
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"\S"):
+            check_manifest(sealed)
+    path.write_bytes(whole)
+    check_manifest(sealed)

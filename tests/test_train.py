@@ -1,12 +1,15 @@
 """The loop does what it says, in that order, and the same again every time."""
 
 import dataclasses
+import gc
 import json
 import math
 import os
 import shutil
 import subprocess
 import sys
+import weakref
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -644,3 +647,20 @@ def test_who_loses_another_process_ends_with_a_sentence(config, monkeypatch):
         fail("[/src/third_party/gloo/gloo/pair.cc:537] Connection reset by peer")
     with pytest.raises(RuntimeError, match="a bug of ours"):
         fail("a bug of ours")
+
+
+def test_the_last_reference_to_a_group_is_pythons(config, monkeypatch):
+    """It was DistributedDataParallel's, and now and then a process never ended."""
+    alone = partial(
+        distributed.init_process_group,
+        store=distributed.HashStore(),
+        rank=0,
+        world_size=1,
+    )
+    monkeypatch.setattr(distributed, "init_process_group", alone)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with _together(config):
+        group = weakref.ref(distributed.group.WORLD)
+    assert not distributed.is_initialized()
+    gc.collect()
+    assert group() is not None

@@ -1,4 +1,8 @@
-"""Make every attack, or the ones named, and print what was lost."""
+"""Make every attack, or the ones named, and print what was lost.
+
+The rows go to ``torture/results.json``, which the book shows, unless ``--tries`` says
+how often: a few tries are no reason to change the book.
+"""
 
 import argparse
 import importlib
@@ -24,15 +28,24 @@ def attacks(kinds: Iterable[str] = MODULES) -> list[tuple[str, Attack]]:
 
 def main() -> int:
     """Attack; the exit code is 1 if anything was lost."""
-    parser = argparse.ArgumentParser(prog="python -m torture", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m torture", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument(
         "modules", nargs="*", choices=[[], *MODULES], default=[], help="(all)"
     )
     parser.add_argument("--attack", help="only those whose name holds this")
     parser.add_argument("--tries", type=int, help="of each attack, at most (its own)")
     parser.add_argument("--seed", type=int, default=0, help="another draws others (0)")
-    parser.add_argument("--out", type=Path, default=table.RESULTS, help="(%(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="for the rows (torture/results.json; with --tries none)",
+    )
     options = parser.parse_args()
+    if sys.platform == "win32":
+        parser.error("the attacks need signals, limits and locks that Windows lacks")
+    out = options.out or (table.RESULTS if options.tries is None else None)
     chosen = [
         (kind, one)
         for kind, one in attacks(options.modules or MODULES)
@@ -46,7 +59,8 @@ def main() -> int:
         for lost in result.losses:
             print(f"    LOST: {lost}")
         results.append(result)
-        table.keep(name, result, options.seed, options.out)
+        if out is not None:
+            table.keep(name, result, options.seed, out)
     print()
     print(table.text([result.row() for result in results]))
     return int(any(result.losses for result in results))

@@ -774,37 +774,41 @@ def _in_the_way(random: Random) -> Iterator[Trial]:
         yield None if fault is None else f"{verb}: {place} is {shape}: {fault}"
 
 
+PROMISE = (
+    "a plain line, or the result of the whole file; without a checksum, some result"
+)
+
 ATTACKS = (
     Attack(
         "a byte of a file is changed",
-        "a plain line, or the result of the whole file",
+        PROMISE,
         _attack_with(_flips),
         None,
         250,
     ),
     Attack(
         "a file is cut at every length",
-        "a plain line, or the result of the whole file",
+        PROMISE,
         _attack_with(_cuts),
         None,
         200,
     ),
     Attack(
-        "a file is no such file",
-        "a plain line, or the result of the whole file",
+        "something else stands in place of a file",
+        PROMISE,
         _attack_with(_ways),
         None,
         400,
     ),
     Attack(
-        "a file says something absurd, and its checksum agrees",
-        "a plain line, or a sound result",
+        "a file says something absurd under a right checksum",
+        "a plain line, or some result, and no flood of memory",
         _attack_with(_lies),
         None,
         300,
     ),
     Attack(
-        "a token file changes while it is in use",
+        "a token file is cut, lengthened, replaced or removed in use",
         "a plain line, or the tokens that it held",
         _in_use,
         None,

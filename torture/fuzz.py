@@ -714,7 +714,7 @@ def guided(name: str, runs: int, number: int) -> Trial:
     return f"{name}: {done.stderr[-500:]}"
 
 
-PROMISE = "a result that keeps its promises, or a plain line"
+PROMISE = "a valid result, such as text that decodes to itself, or a plain line"
 
 ATTACKS = (
     Attack("a valid input is changed a little", PROMISE, _mutated, 30_000, 900),

@@ -659,6 +659,10 @@ def _together(
     return [call.wait() for call in calls]
 
 
+UNDONE = (
+    "the old, the new or nothing is there; the same command then ends as if undisturbed"
+)
+
 ATTACKS: tuple[Attack, ...] = (
     Attack(
         "kill train before a file operation",
@@ -669,7 +673,7 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     Attack(
         "kill prepare or export before a file operation",
-        "the old, the new or nothing is there; the same command then succeeds",
+        UNDONE,
         killed_before_each(*PREPARING, EXPORTING),
         tries=None,
         few=5,
@@ -683,21 +687,21 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     Attack(
         "kill prepare or export inside a write",
-        "the old, the new or nothing is there; the same command then succeeds",
+        UNDONE,
         ended_in_write(*PREPARING, EXPORTING),
         tries=60,
         few=3,
     ),
     Attack(
-        "cut the power while training",
-        "what was not flushed is gone; the last checkpoint is whole, the run goes on",
+        "cut the power (simulated) while training",
+        "what was flushed suffices: the last checkpoint is whole, the run goes on",
         power_cut(*TRAINING),
         tries=200,
         few=4,
     ),
     Attack(
-        "cut the power while preparing or exporting",
-        "what was not flushed is gone; the old, the new or nothing is there",
+        "cut the power (simulated) while preparing or exporting",
+        UNDONE,
         power_cut(*PREPARING, EXPORTING),
         tries=200,
         few=4,
@@ -711,7 +715,8 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     Attack(
         "signals to prepare and export",
-        "they end with 128 + the signal and leave nothing half done behind",
+        "asked to stop, they end with 128 + the signal and leave nothing half done;"
+        " typed again, they end as if undisturbed",
         signalled(*PREPARING, EXPORTING),
         tries=60,
         few=4,
@@ -724,15 +729,16 @@ ATTACKS: tuple[Attack, ...] = (
         few=1,
     ),
     Attack(
-        "resume with other frequencies or another split",
-        "the weights end bit-equal, and equal to rounding if the batch is split anew",
+        "resume with other --eval_every and so on, or another --batch_size",
+        "the weights end bit-equal, with another split of a batch within 1 % or 0.001",
         resumed_otherwise(TRAINING[0]),
         tries=40,
         few=3,
     ),
     Attack(
         "train with one process, two, and one again",
-        "one ends if the other is killed; the run goes on, equal to rounding",
+        "one ends if the other is killed; the run goes on, its weights end within 1 %"
+        " or 0.001",
         by_two_processes(TRAINING[0]),
         tries=16,
         few=2,

@@ -397,35 +397,39 @@ def _lost(trial: Callable[[], Trial]) -> Trial:
 ATTACKS = (
     Attack(
         "tiny models",
-        "every legal model of sizes 1 to 5 trains, is kept, speaks and is exported",
+        "a random legal model of sizes 1 to 5 trains, is read back bit-equal, writes,"
+        " and is exported if transformers has such a model",
         tiny_models,
         tries=400,
         few=10,
     ),
     Attack(
         "wild settings",
-        "training under any legal settings ends well or with one sentence",
+        "training under extreme legal settings keeps a model of finite loss, or ends"
+        " with one sentence",
         wild_settings,
         tries=600,
         few=20,
     ),
     Attack(
         "extreme scores",
-        "any scores give a distribution and a possible token, or one sentence",
+        "scores give a distribution and a possible token; without a finite best, one"
+        " sentence",
         extreme_scores,
         tries=20_000,
         few=500,
     ),
     Attack(
         "spoilt weights",
-        "a weight that is no number is refused, and a huge one gives no wrong token",
+        "NaN and infinity are refused; a huge weight gives tokens of the vocabulary, or"
+        " one sentence",
         spoilt_weights,
         tries=500,
         few=20,
     ),
     Attack(
         "the same again",
-        "the same command gives the same bits in every process and environment",
+        "the same bits in another process, folder, language, hash seed and time zone",
         same_again,
         tries=None,
         few=1,

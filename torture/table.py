@@ -58,6 +58,19 @@ def summary(kind: str, path: Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
+def made(path: Path = RESULTS) -> str:
+    """When and where the rows were made, in a sentence for the book."""
+    rows = read(path)
+    tries, lost = (f"{sum(row[key] for row in rows):,}" for key in ("tries", "lost"))
+    minutes = sum(row["seconds"] for row in rows) / 60
+    places = {
+        f"{row['machine']}, Python {row['python']}, PyTorch {row['torch']}"
+        for row in rows
+    }
+    where = "; ".join(sorted(places))
+    return f"{tries} tries, {lost} lost, in {minutes:.0f} minutes ({where})."
+
+
 def text(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table: attack, tries, survived, lost, seconds, and a last row for all."""
     lines = [("attack", "tries", "survived", "lost", "seconds")]

@@ -66,6 +66,8 @@ class Outcome:
             return f"signal {-self.code} ended it: {self.err[-300:]!r}"
         if "Traceback" in self.err:
             return f"a traceback: {self.err[-300:]!r}"
+        if "Warning: " in self.err:
+            return f"a warning: {self.err[-300:]!r}"
         if self.code == 0:
             return None
         if self.code != 2:

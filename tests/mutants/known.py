@@ -239,6 +239,12 @@ KNOWN = (
         "a checkpoint of NaN takes the place of the last good one",
     ),
     Mutant(
+        "train.py",
+        "_GROUPS.append(distributed.group.WORLD)",
+        "pass",
+        "two processes that have trained together sometimes never end",
+    ),
+    Mutant(
         "run.py",
         "json.dumps(_with_finite(row))",
         "json.dumps(row)",

@@ -1,6 +1,13 @@
 """What was lost is counted, kept and shown."""
 
-from torture import attack, table
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from torture import __main__, attack, table
 from torture.attack import Attack, NotPossibleError, Result
 
 
@@ -64,6 +71,56 @@ def test_a_summary_shows_losses_and_what_was_not_tried(tmp_path):
         "| a | this holds | 1,200 | 2 |",
         "| b | that too | 0 (not possible: no root) | 0 |",
     ]
+
+
+def test_where_the_rows_were_made_is_said(tmp_path):
+    path = tmp_path / "results.json"
+    table.keep("x", Result("a", "", 1200, ("one",), 90.0), 0, path)
+    table.keep("y", Result("b", "", 34, ("two",), 31.0), 0, path)
+    said = table.made(path)
+    assert said.startswith("1,234 tries, 2 lost, in 2 minutes (")
+    assert said.count("PyTorch") == 1
+    table.replace(path, table.read(path)[0] | {"torch": "9"}, ("kind", "attack"))
+    assert table.made(path).count("PyTorch") == 2
+
+
+def only_two(monkeypatch, *words):
+    two = [("x", Attack(name, "", every_third, None, 3)) for name in ("a", "b")]
+    monkeypatch.setattr(__main__, "attacks", lambda _: two)
+    monkeypatch.setattr("sys.argv", ["torture", *words])
+    return __main__.main()
+
+
+def test_a_few_tries_do_not_change_the_book(tmp_path, monkeypatch, capsys):
+    """Who had tried one attack twice had changed the page."""
+    path = tmp_path / "results.json"
+    monkeypatch.setattr(table, "RESULTS", path)
+    assert only_two(monkeypatch, "--tries", "3") == 1
+    assert not path.exists()
+    assert only_two(monkeypatch, "--tries", "3", "--out", str(path)) == 1
+    assert [row["tries"] for row in table.read(path)] == [3, 3]
+    assert only_two(monkeypatch, "--attack", "b") == 1
+    assert [row["tries"] for row in table.read(path)] == [3, 10]
+    assert "LOST: number 9" in capsys.readouterr().out
+
+
+def test_windows_is_told_that_it_is_not_attacked(monkeypatch, capsys):
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(SystemExit) as ended:
+        only_two(monkeypatch)
+    assert ended.value.code == 2
+    assert "Windows lacks" in capsys.readouterr().err
+
+
+def test_on_windows_no_test_of_an_attack_is_collected(tmp_path):
+    """They import what only other systems have."""
+    script = "import runpy, sys; sys.platform = 'win32'; print(runpy.run_path("
+    script += f"{str(Path(__file__).with_name('conftest.py'))!r})['collect_ignore'])"
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    tests = {path.name for path in Path(__file__).parent.glob("test_*.py")}
+    assert set(ast.literal_eval(said)) == tests
 
 
 def test_the_table_adds_up():

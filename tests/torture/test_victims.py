@@ -56,6 +56,8 @@ def test_what_goes_wrong_is_a_fault(here, how, fault):
         Outcome(1, "", "minillm: error: a\n"),
         Outcome(2, "", ""),
         Outcome(2, "", "minillm: error: a\nmore\n"),
+        Outcome(2, "", "a.py:9: UserWarning: b\nminillm: error: a\n"),
+        Outcome(0, "", "a.py:9: UserWarning: b\n"),
         Outcome(2, "", "minillm: error: a\nminillm: error: b\n"),
     ],
 )
