@@ -665,14 +665,14 @@ UNDONE = (
 
 ATTACKS: tuple[Attack, ...] = (
     Attack(
-        "kill train before a file operation",
+        "kill train before each file operation",
         "the folder opens, and the run that goes on ends bit-equal, nothing left over",
         killed_before_each(*TRAINING),
-        tries=300,
+        tries=None,
         few=6,
     ),
     Attack(
-        "kill prepare or export before a file operation",
+        "kill prepare or export before each file operation",
         UNDONE,
         killed_before_each(*PREPARING, EXPORTING),
         tries=None,
