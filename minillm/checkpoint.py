@@ -46,7 +46,7 @@ from minillm.model import LanguageModel, build
 from minillm.run import check_manifest, write_manifest
 from minillm.tokenizer import Tokenizer
 
-STEP_FOLDER = re.compile(r"step-(\d{8})")
+STEP_FOLDER = re.compile(r"step-(\d{8,})")
 PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".bin")
 PICKLE_REFUSED = (
     "{} may be a pickle, which can run any code when it is read; convert it to"
@@ -54,6 +54,9 @@ PICKLE_REFUSED = (
 )
 MARGIN = 2**23
 """Bytes of memory that must be left when tensors are read or written."""
+
+READ_AGAIN = 9
+"""Times that training may remove a checkpoint that is just read; it has a newer one."""
 
 TOKENIZER_NOTE = "tokenizer_sha256"
 """What the hash of the tokenizer is called beside the weights it belongs to."""
@@ -143,12 +146,23 @@ def load(path: Path, device: str = "cpu", which: str = "best") -> Checkpoint:
         ValueError: nothing to load is there, a file is damaged, or the parts do not
             belong together.
     """
+    for _ in range(READ_AGAIN):
+        before = step_folders(path / "checkpoints")
+        try:
+            return _load(path, device, which)
+        except (ValueError, OSError):
+            if step_folders(path / "checkpoints") == before:
+                raise
+    return _load(path, device, which)
+
+
+def _load(path: Path, device: str, which: str) -> Checkpoint:
     folder = find(path, which)
     with _other_kept(folder, "{other} is kept too, and can be read instead"):
-        return _load(folder, device)
+        return _load_folder(folder, device)
 
 
-def _load(folder: Path, device: str) -> Checkpoint:
+def _load_folder(folder: Path, device: str) -> Checkpoint:
     if (folder / "manifest.json").exists():
         check_manifest(folder)
     where = str(folder / "config.json")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -400,8 +400,9 @@ class Corpus:
                 f" minillm prepare{f' {how}' if bare else ''}"
             )
         self.meta = files.read_json(path)
-        version = self.meta.get("version")
-        if self.meta.get("format") != FORMAT or version != FORMAT_VERSION:
+        if (format_ := self.meta.get("format")) != FORMAT:
+            raise ValueError(f"format ({format_!r}) of {path} must be {FORMAT!r}")
+        if (version := self.meta.get("version")) != FORMAT_VERSION:
             raise ValueError(
                 f"version ({version!r}) of {path} must be {FORMAT_VERSION}: prepare it"
                 " again"
@@ -650,7 +651,7 @@ def adopt(
                 f" {wanted} would be empty"
             )
     target, told = _real(directory), report or (lambda _progress: None)
-    _check_replaceable(target, directory)
+    _check_replaceable(directory, target)
     # What a token adds to the text, for bits per byte; the end of text is none.
     sizes = np.array(
         [len(made_by.decode_bytes([i])) for i in range(made_by.vocab_size)]
@@ -662,7 +663,12 @@ def adopt(
     with _only_process(target, directory, told):
         if not overwrite and (target / "meta.json").exists():
             raise ValueError(f"{directory} holds a corpus already: overwrite it")
-        with files.new_folder(target, replace=True) as folder, ExitStack() as held:
+        with (
+            files.new_folder(
+                target, True, partial(_check_replaceable, directory)
+            ) as folder,
+            ExitStack() as held,
+        ):
             writers = {split: _Writer(folder, split, False) for split in SPLITS}
             for writer in writers.values():
                 held.callback(writer.close)
@@ -709,7 +715,7 @@ def _prepare(
     # "." has no name of its own to put a lock and a temporary folder beside, and of a
     # link, the folder is to be replaced and not the link.
     target = _real(directory)
-    _check_replaceable(target, directory)
+    _check_replaceable(directory, target)
     with _only_process(target, directory, told):
         survey = None if source.sha256 else _survey(source, tokenizer, told)
         if not overwrite and (target / "meta.json").exists():
@@ -731,7 +737,8 @@ def _prepare(
         plan = _Plan(source, survey, val_fraction)
         fitted = _fit(tokenizer, plan, told)
         try:
-            with files.new_folder(target, replace=True) as folder:
+            may_go = partial(_check_replaceable, directory)
+            with files.new_folder(target, True, may_go) as folder:
                 meta = _write(folder, plan, fitted, workers, told)
                 _seal(folder, {**meta, "request": request})
         except OSError as error:
@@ -768,7 +775,8 @@ def _real(directory: str | Path) -> Path:
     return Path(os.path.realpath(directory))
 
 
-def _check_replaceable(target: Path, directory: str | Path) -> None:
+def _check_replaceable(directory: str | Path, target: Path) -> None:
+    """Make sure that ``target``, which the user calls ``directory``, holds no more."""
     if not target.exists():
         return
     if not target.is_dir():
@@ -776,13 +784,26 @@ def _check_replaceable(target: Path, directory: str | Path) -> None:
     if target == Path.cwd():  # to replace it would leave the shell in a deleted folder
         raise ValueError(f"directory ({directory}) must not be the one you are in")
     names = {path.name for path in target.iterdir()}
+    ours = "meta.json" in names
+    if ours and not _is_ours(target / "meta.json"):
+        raise ValueError(
+            f"{directory} must be empty or a prepared corpus, but its meta.json is"
+            " another program's"
+        )
     # Without a manifest, even files of these names are somebody else's.
-    foreign = names - FILE_NAMES if "meta.json" in names else names
-    if foreign:
+    if foreign := names - FILE_NAMES if ours else names:
         raise ValueError(
             f"{directory} must be empty or a prepared corpus, but it holds"
             f" {min(foreign)}"
         )
+
+
+def _is_ours(manifest: Path) -> bool:
+    """Whether we wrote it; what is no JSON any more is taken for ours, and damaged."""
+    try:
+        return files.read_json(manifest).get("format") == FORMAT
+    except ValueError:
+        return True
 
 
 def _name(tokenizer: str | Tokenizer) -> str:

@@ -477,7 +477,7 @@ def load_package(folder: Path) -> Checkpoint:
         raise ValueError(
             f"{folder} holds no {PACKAGE}; make one with: minillm export --format aoti"
         )
-    check_manifest(folder)
+    check_manifest(folder, PACKAGE, PASSPORT)
     passport = read_json(folder / PASSPORT)
     batch_size = passport.get("batch_size")
     if not isinstance(batch_size, int) or batch_size < 1:

@@ -81,7 +81,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
+def new_folder(
+    path: Path,
+    replace: bool = False,
+    may_go: Callable[[Path], object] | None = None,
+) -> Iterator[Path]:
     """Give a temporary folder to fill; it becomes ``path`` if the block succeeds.
 
     When it is ``path``, everything in it is on the disk.
@@ -90,18 +94,24 @@ def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
         path: the folder to make.
         replace: put it in the place of what is there. Whoever replaces holds a lock of
             their own already; otherwise one is held here.
+        may_go: looks at what is to be replaced, at the end and moved aside, and raises
+            if it must stay; then it goes back to its place.
 
     Raises:
-        ValueError: ``path`` exists and ``replace`` is false, or another process is
-            just making it.
+        ValueError: ``path`` exists and ``replace`` is false, at the beginning or at the
+            end, or another process is just making it.
         OSError: the disk is full or the folder read-only; names ``path``.
     """
     with ExitStack() as held:
         if not replace:
             held.enter_context(_only_maker(path))
-            if path.exists():
-                raise ValueError(f"{path} exists already: choose another folder")
-        yield held.enter_context(_becomes(path))
+            _require_free(path)
+        yield held.enter_context(_becomes(path, replace, may_go))
+
+
+def _require_free(path: Path) -> None:
+    if path.exists():
+        raise ValueError(f"{path} exists already: choose another folder")
 
 
 @contextmanager
@@ -119,7 +129,9 @@ def _only_maker(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _becomes(path: Path) -> Iterator[Path]:
+def _becomes(
+    path: Path, replace: bool, may_go: Callable[[Path], object] | None
+) -> Iterator[Path]:
     temporary = _beside(path)
     with writing(path):
         make_folder(path.parent)
@@ -138,24 +150,33 @@ def _becomes(path: Path) -> Iterator[Path]:
             with writing(path):
                 raise
         with writing(path):
-            _rename_whole(temporary, path)
+            _flush(temporary)
+            if not replace:  # somebody may have made it meanwhile
+                _require_free(path)
+            _put(temporary, path, may_go)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _rename_whole(temporary: Path, path: Path) -> None:
-    for entry in temporary.rglob("*"):
+def _flush(folder: Path) -> None:
+    for entry in folder.rglob("*"):
         if entry.is_dir():
             sync_folder(entry)
         elif entry.is_file():
             with entry.open("rb+") as opened:
                 os.fsync(opened.fileno())
-    sync_folder(temporary)
+    sync_folder(folder)
+
+
+def _put(temporary: Path, path: Path, may_go: Callable[[Path], object] | None) -> None:
     old = _beside(path, "old")
     try:
         if path.exists():
             path.rename(old)
+            # Only now can nobody add to it by its name.
+            if may_go is not None:
+                may_go(old)
         temporary.rename(path)
     except BaseException:
         if old.exists() and not path.exists():

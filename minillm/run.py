@@ -16,6 +16,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from minillm.files import (
     lock_file,
     make_folder,
     owner,
-    read_description,
     read_json,
     sha256_file,
     signed,
@@ -39,6 +39,8 @@ from minillm.files import (
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 1
+LONGEST_ROW = 2**16
+"""Bytes of a row of metrics; ours have some 300. What has no end is read so far."""
 
 
 class RunFolder:
@@ -49,11 +51,33 @@ class RunFolder:
         self.metrics_path = directory / "metrics.jsonl"
         self.config_path = directory / "config.json"
         self.checkpoints = directory / "checkpoints"
+        self._lock_path = directory / ".lock"
+        self._held: tuple[int, int] | None = None
 
     @property
     def exists(self) -> bool:
-        """Whether a run has begun here."""
-        return self.config_path.exists() or self.checkpoints.exists()
+        """Whether a run has begun here, or something else has a run's file."""
+        own = (self.config_path, self.metrics_path, self.checkpoints)
+        return any(path.exists() for path in own)
+
+    def require_own(self) -> None:
+        """Make sure that what is here is a run's, or nothing: it may be replaced.
+
+        Raises:
+            ValueError: it is a model's, such as a checkpoint or an export, or another
+                program's.
+        """
+        where = f"{self.directory} holds a model, not a run: choose another folder"
+        if (self.directory / "model.safetensors").exists():
+            raise ValueError(where)
+        try:
+            config = read_json(self.config_path)
+        except ValueError:  # not there, or damaged
+            return
+        if not config.keys() >= {"model", "data", "train"}:
+            raise ValueError(
+                f"{self.config_path} is another program's: choose another folder"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -68,7 +92,7 @@ class RunFolder:
             raise ValueError(f"{self.directory} must be a folder")
         with writing(self.directory):
             make_folder(self.directory)
-            path = self.directory / ".lock"
+            path = self._lock_path
             lock = lock_file(path)
             try:
                 lock.acquire(timeout=0)
@@ -79,12 +103,28 @@ class RunFolder:
         try:
             with signed(path):
                 with writing(self.directory):
+                    self._held = _identity(path)
                     own = (self.config_path.name, self.metrics_path.name)
                     tidy(self.directory, own.__contains__)
                     tidy(self.checkpoints, lambda _: True)
                 yield
         finally:
+            self._held = None
             lock.release()
+
+    def require_held(self) -> None:
+        """Make sure that the folder has still its name, if it is locked.
+
+        Otherwise this run would go on in a folder of somebody else's, or half a one.
+
+        Raises:
+            ValueError: it was moved or removed.
+        """
+        if self._held is not None and self._held != _identity(self._lock_path):
+            raise ValueError(
+                f"{self.directory} was moved or removed while a run was trained in it:"
+                " what came after its last checkpoint is lost"
+            )
 
     def begin(self, config: dict[str, Any]) -> None:
         """Write the configuration, and empty metrics.
@@ -99,7 +139,11 @@ class RunFolder:
         """Add a row to the metrics; it is on the disk when this returns.
 
         JSON has no NaN and no infinity, which float16 meets: they become null.
+
+        Raises:
+            ValueError: the folder was moved or removed since it was locked.
         """
+        self.require_held()
         with (
             writing(self.metrics_path),
             # the same bytes on Windows, too
@@ -117,25 +161,38 @@ class RunFolder:
         Raises:
             ValueError: a line is not a JSON object; names the line.
         """
-        if not self.metrics_path.exists():
-            return []
-        rows = []
-        whole = read_description(self.metrics_path).rpartition(b"\n")[0]
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            if not isinstance(row, dict) or type(row.get("step")) is not int:
-                raise ValueError(f"{self.metrics_path}, line {number} is damaged")
-            rows.append(row)
-        return rows
+        return [row for row, _ in self._lines()]
 
     def rewind(self, step: int) -> None:
         """Forget rows after ``step``: the resumed run will write them again."""
-        kept = [row for row in self.rows() if row["step"] <= step]
-        text = "".join(json.dumps(row) + "\n" for row in kept)
-        write_atomically(self.metrics_path, text.encode())
+        kept = [line for row, line in self._lines() if row["step"] <= step]
+        write_atomically(self.metrics_path, b"".join(kept))
+
+    def _lines(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        if not self.metrics_path.exists():
+            return
+        status(self.metrics_path)
+        with self.metrics_path.open("rb") as file:
+            for number in count(1):
+                line = file.readline(LONGEST_ROW)
+                if not line.endswith(b"\n") and len(line) < LONGEST_ROW:
+                    return
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError):
+                    row = None
+                if not isinstance(row, dict) or type(row.get("step")) is not int:
+                    raise ValueError(f"{self.metrics_path}, line {number} is damaged")
+                yield row, line
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another of the same name; None: nothing is there."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _with_finite(row: dict[str, Any]) -> dict[str, Any]:
@@ -156,12 +213,16 @@ def write_manifest(folder: Path) -> None:
     sync_folder(folder)
 
 
-def check_manifest(folder: Path) -> None:
+def check_manifest(folder: Path, *required: str) -> None:
     """Make sure that every file is the one that was written.
+
+    Args:
+        folder: what ``write_manifest`` has sealed.
+        required: names of files that must be among those.
 
     Raises:
         ValueError: the manifest is missing, damaged or of another format, or a file is
-            missing, cut short or changed; names it.
+            missing, cut short, changed or not listed; names it.
     """
     manifest = read_json(folder / MANIFEST)
     if (format_ := manifest.get("format")) != MANIFEST_FORMAT:
@@ -171,6 +232,9 @@ def check_manifest(folder: Path) -> None:
     files = manifest.get("files")
     if not isinstance(files, dict) or not files:
         raise ValueError(f"{folder / MANIFEST} lists no files")
+    for name in required:
+        if name not in files:
+            raise ValueError(f"{folder / name} must be in {folder / MANIFEST}")
     for name, noted in files.items():
         path = folder / name
         if path.name != name or not isinstance(noted, dict):

@@ -7,7 +7,9 @@ knows, and whoever trains draws, prints or stores it. Book: chapter 7.
 import hashlib
 import math
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -130,7 +132,7 @@ def train(
         directory: where checkpoints and metrics are kept; omit to keep none.
         build: makes the model; for experiments with altered parts.
         resume: continue the run in ``directory`` from its last checkpoint.
-        overwrite: replace the run in ``directory``.
+        overwrite: replace the run in ``directory``, once a first gradient is computed.
         stop: asked before each step, and not within a pass over the validation split;
             True writes a checkpoint and ends the run early.
 
@@ -358,6 +360,27 @@ class _Loop:
             )
             self.skipped += not done.taken
 
+    def rehearse(self) -> None:
+        """Compute a first gradient, and forget it.
+
+        What cannot be computed here, for want of memory say, then fails before the run
+        that it was to replace is gone.
+        """
+        settings = self.config.train
+        inputs, targets = self.corpus.train.batch(
+            settings.seed,
+            0,
+            settings.batch_size,
+            self.config.model.context_length,
+            rows=slice(0, settings.batch_size // self.process.world_size),
+        )
+        inputs, targets = (_to_device(x, self.device) for x in (inputs, targets))
+        with self.precision.autocast():
+            loss = next_token_loss(self.forward(inputs), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
     def _measure(self, metrics: Metrics) -> Metrics:
         """Add the validation loss; only the leading process computes it."""
         if self.process.leads:
@@ -378,6 +401,7 @@ class _Loop:
     def _save(self, folder: RunFolder, step: int) -> None:
         if not self.process.leads:
             return
+        folder.require_held()
         for name, parameter in self.model.named_parameters():
             if not checkpoint.is_finite(parameter):
                 raise _diverged(f"parameter {name}", step, self.config.train)
@@ -424,6 +448,9 @@ def _open_folder(
                 f"{folder.directory} holds a run already; resume it, overwrite it or"
                 " choose another folder"
             )
+        if overwrite:
+            folder.require_own()
+            loop.rehearse()
         if loop.process.leads:
             # Before the new configuration stands there: it would lay claim to them.
             checkpoint.keep_only(folder.checkpoints)
@@ -499,10 +526,10 @@ def _together(config: RunConfig) -> Iterator[tuple[Process, torch.device]]:
     Who loses another process ends too: nothing more can be computed together.
 
     Raises:
-        ValueError: the batch cannot be shared equally.
+        ValueError: the batch cannot be shared equally, or the others are not found.
         PeerLostError: another process has ended.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = _world_size()
     device = pick_device(config.train.device)
     if world_size == 1:
         yield Process(), device
@@ -515,7 +542,12 @@ def _together(config: RunConfig) -> Iterator[tuple[Process, torch.device]]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        with _system_answers_signals():
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except distributed.DistError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"the {world_size} processes cannot meet: {reason}") from error
     _GROUPS.append(distributed.group.WORLD)
     try:
         yield Process(distributed.get_rank(), world_size), device
@@ -529,6 +561,29 @@ def _together(config: RunConfig) -> Iterator[tuple[Process, torch.device]]:
         ) from error
     finally:
         distributed.destroy_process_group()
+
+
+def _world_size() -> int:
+    value = os.environ.get("WORLD_SIZE", "1")
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError(f"WORLD_SIZE ({value!r}) must be a number of processes")
+    return int(value)
+
+
+@contextmanager
+def _system_answers_signals() -> Iterator[None]:
+    """Inside, a signal ends the process: C++ waits there, and Python cannot answer."""
+    ours = {}
+    if threading.current_thread() is threading.main_thread():  # others may not ask
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and callable(signal.getsignal(number)):
+                ours[number] = signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
 
 _GROUPS: list[Any] = []

@@ -7,6 +7,7 @@ import os
 import pickle  # noqa: TID251 -- to see what happens
 import shutil
 import stat
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -394,3 +395,37 @@ def test_a_step_that_is_no_step_is_refused(tmp_path, parts, step):
         ValueError, match=r"trainer\.json: step \(.*must be a number of"
     ):
         checkpoint.load_trainer(folder, parts[1], parts[3])
+
+
+def test_steps_of_nine_digits_are_found(tmp_path, parts):
+    save(tmp_path, parts, step=99_999_999)
+    last = save(tmp_path, parts, step=100_000_000)
+    assert [step for step, _ in checkpoint.step_folders(tmp_path)][-1] == 100_000_000
+    assert checkpoint.find(tmp_path, "last") == last
+
+
+def test_a_run_that_saves_meanwhile_can_be_read(tmp_path, parts, monkeypatch):
+    """What was just to be read was removed, and one in fifteen reads failed."""
+    run = tmp_path / "run"
+    save(run / "checkpoints", parts, step=1)
+    steps = count(2)
+    real = checkpoint.check_manifest
+
+    def check_manifest(folder):
+        if (step := next(steps)) < 5:
+            save(run / "checkpoints", parts, step=step, best_step=step)
+        real(folder)
+
+    monkeypatch.setattr(checkpoint, "check_manifest", check_manifest)
+    assert checkpoint.load(run, which="last").folder.name == "step-00000004"
+
+
+def test_what_is_damaged_is_read_once(tmp_path, parts, monkeypatch):
+    folder = save(tmp_path / "run" / "checkpoints", parts, step=1)
+    (folder / "config.json").unlink()
+    looks = []
+    real = checkpoint.find
+    monkeypatch.setattr(checkpoint, "find", lambda *x: looks.append(1) or real(*x))
+    with pytest.raises(ValueError, match=r"config\.json is missing"):
+        checkpoint.load(tmp_path / "run")
+    assert len(looks) == 1

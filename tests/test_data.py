@@ -704,6 +704,44 @@ def test_the_same_request_again_returns_what_is_there(tmp_path):
     assert (tmp_path / "c" / "train.bin").stat().st_mtime_ns == before
 
 
+def test_what_is_put_there_meanwhile_stays(tmp_path):
+    """Preparing takes hours; a file saved into the folder was removed at their end."""
+    path, thesis = tmp_path / "own.txt", tmp_path / "c" / "thesis.md"
+    path.write_text(LINES)
+
+    def save(progress):
+        if progress.stage == "encode":
+            thesis.parent.mkdir(exist_ok=True)
+            thesis.write_text("mine")
+
+    with pytest.raises(ValueError, match=r"but it holds thesis\.md"):
+        prepare(path, tmp_path / "c", report=save)
+    assert [one.name for one in thesis.parent.iterdir()] == ["thesis.md"]
+    thesis.unlink()
+    prepare(path, tmp_path / "c")
+    with pytest.raises(ValueError, match=r"but it holds thesis\.md"):
+        prepare(path, tmp_path / "c", report=save, tokenizer="bytes", overwrite=True)
+    thesis.unlink()
+    assert data.Corpus(tmp_path / "c").tokenizer.kind == "chars"
+
+
+def test_another_programs_files_of_our_names_are_not_overwritten(tmp_path):
+    """`--overwrite` was advised, and took them for a corpus of an old version."""
+    path, theirs = tmp_path / "own.txt", tmp_path / "c"
+    path.write_text(LINES)
+    theirs.mkdir()
+    for name in ("meta.json", "train.bin", "val.bin"):
+        (theirs / name).write_text('{"mine": 1}')
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"its meta\.json is another program's"):
+            prepare(path, theirs, overwrite=overwrite)
+    with pytest.raises(ValueError, match=r"format \(None\) of .*meta\.json must be"):
+        data.Corpus(theirs)
+    assert {one.read_text() for one in theirs.iterdir()} == {'{"mine": 1}'}
+    (theirs / "meta.json").write_text("{")  # ours, after a fault of the disk?
+    prepare(path, theirs, overwrite=True)
+
+
 def test_another_request_does_not_replace_what_is_there(tmp_path):
     """Another tokenizer, another split, a text that has changed since."""
     path = tmp_path / "own.txt"

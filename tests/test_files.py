@@ -121,6 +121,43 @@ def test_an_existing_folder_is_replaced_only_on_request(tmp_path):
     assert (tmp_path / "there" / "new").exists()
 
 
+def test_what_was_made_meanwhile_is_not_replaced(tmp_path):
+    """An export took a minute, and then the place of what somebody had put there."""
+    there = tmp_path / "there"
+
+    def fill():
+        with files.new_folder(there) as folder:
+            (folder / "new").touch()
+            there.mkdir()
+            (there / "precious").touch()
+
+    with pytest.raises(ValueError, match="exists already"):
+        fill()
+    assert [p.name for p in tmp_path.rglob("*")] == ["there", "precious"]
+
+
+def test_what_may_not_go_comes_back(tmp_path):
+    there = tmp_path / "there"
+    there.mkdir()
+
+    def may_go(moved):
+        assert not there.exists()  # so nobody can add to it after this look
+        if (moved / "precious").exists():
+            raise ValueError("no")
+
+    def fill(name):
+        with files.new_folder(there, replace=True, may_go=may_go) as folder:
+            (folder / "new").touch()
+            (there / name).touch()
+
+    with pytest.raises(ValueError, match="no"):
+        fill("precious")
+    assert [p.name for p in tmp_path.rglob("*")] == ["there", "precious"]
+    (there / "precious").unlink()
+    fill("rubbish")
+    assert [p.name for p in tmp_path.rglob("*")] == ["there", "new"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -6,6 +6,7 @@ import multiprocessing
 
 import pytest
 
+from minillm import files
 from minillm.run import RunFolder, check_manifest, write_manifest
 
 
@@ -122,6 +123,71 @@ def test_the_next_owner_clears_away_what_a_killed_one_left(folder):
         assert list(folder.directory.glob(".*.tmp")) == [exported]
 
 
+def test_a_folder_that_loses_its_name_is_noticed(folder):
+    """A second run began under the name, and the first one then removed its work."""
+    folder.directory.mkdir(exist_ok=True)
+    with folder.locked():
+        folder.require_held()
+        folder.directory.rename(folder.directory.with_name("moved"))
+        for _ in range(2):  # there is none; there is another
+            with pytest.raises(ValueError, match="was moved or removed while a run"):
+                folder.append({"step": 1})
+            folder.directory.mkdir(exist_ok=True)
+            (folder.directory / ".lock").touch()
+    assert not folder.metrics_path.exists()
+    folder.append({"step": 1})  # not locked: nothing to lose
+
+
+def test_metrics_may_be_longer_than_a_description(folder, monkeypatch):
+    """A run that had written a row at each step could not be resumed."""
+    monkeypatch.setattr(files, "LARGEST_DESCRIPTION", 99)
+    for step in range(100):
+        folder.append({"step": step, "loss": 1.5})
+    assert [row["step"] for row in folder.rows()] == list(range(100))
+    folder.rewind(40)
+    assert [row["step"] for row in folder.rows()] == list(range(41))
+
+
+def test_a_row_without_end_is_damage_and_not_read_to_its_end(folder, monkeypatch):
+    folder.append({"step": 0})
+    with folder.metrics_path.open("ab") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2 is damaged"):
+        folder.rows()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("model.safetensors", "", "holds a model, not a run"),
+        (
+            "config.json",
+            '{"model_type": "llama"}',
+            r"config\.json is another program's",
+        ),
+    ],
+)
+def test_what_is_no_run_is_not_taken_for_one(folder, name, content, message):
+    """`train --overwrite` went into an export, and ruined it."""
+    (folder.directory / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        folder.require_own()
+
+
+def test_somebody_elses_metrics_are_a_reason_to_ask(tmp_path):
+    """They were emptied without a word."""
+    (tmp_path / "metrics.jsonl").write_text('{"mine": 1}')
+    assert RunFolder(tmp_path).exists
+
+
+def test_a_damaged_configuration_may_be_replaced(folder, tmp_path):
+    RunFolder(tmp_path / "nowhere").require_own()
+    folder.config_path.write_text("{")
+    folder.require_own()
+    folder.begin({"model": {}, "data": {}, "train": {}})
+    folder.require_own()
+
+
 def test_a_run_cannot_be_where_a_file_is(tmp_path):
     (tmp_path / "run").write_text("mine")
     with (
@@ -136,7 +202,7 @@ def sealed(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"abc")
     (tmp_path / "b.json").write_bytes(b"{}")
     write_manifest(tmp_path)
-    check_manifest(tmp_path)
+    check_manifest(tmp_path, "a.bin", "b.json")
     return tmp_path
 
 
@@ -178,3 +244,11 @@ def test_no_bit_of_a_manifest_can_turn_over_unseen(sealed):
             check_manifest(sealed)
     path.write_bytes(whole)
     check_manifest(sealed)
+
+
+def test_a_file_that_the_manifest_does_not_list_is_not_vouched_for(sealed):
+    """A program laid beside a checkpoint would have been run unchecked."""
+    (sealed / "c.pt2").touch()
+    check_manifest(sealed)
+    with pytest.raises(ValueError, match=r"c\.pt2 must be in .*manifest\.json"):
+        check_manifest(sealed, "a.bin", "c.pt2")

@@ -6,8 +6,11 @@ import json
 import math
 import os
 import shutil
+import signal
+import socket  # noqa: TID251 -- to take an address
 import subprocess
 import sys
+import time
 import weakref
 from functools import partial
 from itertools import count
@@ -664,3 +667,87 @@ def test_the_last_reference_to_a_group_is_pythons(config, monkeypatch):
     assert not distributed.is_initialized()
     gc.collect()
     assert group() is not None
+
+
+def test_what_cannot_be_computed_does_not_cost_the_old_run(config, tmp_path):
+    """A batch too large for memory removed a trained model, and then failed."""
+    train(config, directory=tmp_path / "run")
+    before = rows(tmp_path / "run")
+    huge = changed(config, batch_size=10**14)
+    with pytest.raises((MemoryError, RuntimeError, ValueError)):
+        train(huge, directory=tmp_path / "run", overwrite=True)
+    assert rows(tmp_path / "run") == before
+    assert checkpoint.find(tmp_path / "run", "last").name == "step-00000023"
+
+
+def test_a_model_is_not_overwritten_by_a_run(config, tmp_path):
+    train(config, directory=tmp_path / "run")
+    kept = checkpoint.find(tmp_path / "run", "last")
+    with pytest.raises(ValueError, match="holds a model, not a run"):
+        train(config, directory=kept, overwrite=True)
+    checkpoint.load(kept)
+
+
+def test_a_run_that_is_moved_away_harms_nobody_under_its_name(config, tmp_path):
+    """It removed the checkpoints of the run that had begun there since."""
+    ours, theirs = tmp_path / "moved", tmp_path / "run"
+
+    def move(metrics):
+        if metrics.step == 3:
+            theirs.rename(ours)
+            train(changed(config, seed=7), directory=theirs)
+
+    with pytest.raises(ValueError, match="run was moved or removed"):
+        train(config, move, theirs)
+    alone = tmp_path / "alone"
+    train(changed(config, seed=7), directory=alone)
+    assert rows(theirs) == rows(alone)
+    assert same(checkpoint.load(theirs).model, checkpoint.load(alone).model)
+    checkpoint.load(ours)
+
+
+@pytest.mark.parametrize("value", ["", "0", "-1", "two", "1.5"])
+def test_a_number_of_processes_that_is_none_is_named(config, monkeypatch, value):
+    monkeypatch.setenv("WORLD_SIZE", value)
+    with pytest.raises(ValueError, match=rf"WORLD_SIZE \('{value}'\) must be"):
+        train(config)
+
+
+def test_processes_that_do_not_meet_say_so(config, monkeypatch):
+    """Fifty lines came of an address that was in use."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        monkeypatch.setenv("MASTER_PORT", str(busy.getsockname()[1]))
+        with pytest.raises(ValueError, match="the 2 processes cannot meet: ") as told:
+            train(config)
+    assert str(told.value).count("\n") == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process at once")
+def test_who_waits_for_others_can_be_ended():
+    """PyTorch waits in C++, and Python's answer to a signal waited as long."""
+    code = "from minillm.train import _together; from minillm.config import RunConfig\n"
+    code += "import signal; signal.signal(signal.SIGTERM, lambda *_: print('heard'))\n"
+    code += "print('begin', flush=True)\nwith _together(RunConfig()): pass"
+    one = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ
+        | {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1"}
+        | {"MASTER_PORT": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert one.stdout.readline() == "begin\n"
+        time.sleep(1)
+        one.send_signal(signal.SIGTERM)
+        assert one.wait(30) == -signal.SIGTERM
+    finally:
+        one.kill()
+        one.wait()
+        one.stdout.close()

@@ -106,6 +106,8 @@ def _first_failure(copy: Path, names: list[str]) -> str:
         return "(hangs)"
     if done.returncode == 0:
         return ""
+    if done.returncode < 0:  # machine code that writes where it must not, for example
+        return f"(signal {-done.returncode})"
     if done.returncode not in (1, 2):  # 1: a test failed, 2: a test file did
         raise RuntimeError(f"pytest could not run:\n{done.stdout}{done.stderr}")
     found = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
