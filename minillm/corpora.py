@@ -382,6 +382,8 @@ def _pinned(file_name: str, sha256: str, make: Callable[[], bytes]) -> Path:
         if (found := files.sha256_bytes(content)) != sha256:
             raise ValueError(f"SHA-256 of {file_name} ({found}) must be {sha256}")
         try:
+            with files.writing(path):
+                files.make_folder(path.parent)
             files.write_atomically(path, content)
         except OSError as error:
             where = "MINILLM_CACHE says where fetched files are kept"

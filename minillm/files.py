@@ -60,14 +60,13 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``: all of it, or nothing.
+    """Put ``content`` at ``path``, in a folder that is there: all of it, or nothing.
 
     Raises:
         OSError: the disk is full or the folder read-only; ``path`` is as it was.
     """
     temporary = _beside(path)
     with writing(path):
-        make_folder(path.parent)
         try:
             with temporary.open("wb") as file:
                 file.write(content)

@@ -13,6 +13,7 @@ from minillm.run import RunFolder, check_manifest, write_manifest
 @pytest.fixture
 def folder(tmp_path):
     made = RunFolder(tmp_path / "run")
+    made.directory.mkdir()
     made.begin({"a": 1})
     return made
 
@@ -125,7 +126,6 @@ def test_the_next_owner_clears_away_what_a_killed_one_left(folder):
 
 def test_a_folder_that_loses_its_name_is_noticed(folder):
     """A second run began under the name, and the first one then removed its work."""
-    folder.directory.mkdir(exist_ok=True)
     with folder.locked():
         folder.require_held()
         folder.directory.rename(folder.directory.with_name("moved"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from torture import attack, table
 from torture.attack import Attack
 
-MODULES = ("kill", "corrupt", "fuzz", "starve", "doors", "numbers")
+MODULES = ("kill", "corrupt", "fuzz", "starve", "others", "doors", "numbers")
 """Modules of this package; each has a tuple ``ATTACKS``."""
 
 

@@ -172,7 +172,7 @@ def _rooms(
 
 
 @cache
-def _finished() -> Path:
+def finished() -> Path:
     """What the verbs make where nothing is lacking; it goes with this process."""
     made = tempfile.TemporaryDirectory()
     atexit.register(made.cleanup)
@@ -209,8 +209,8 @@ def _until_done(
     if done.code != 0:
         return f"nothing is lacking any more: {done.err!r}"
     if verb == TRAIN:
-        return compare(_finished() / made, place / made)
-    same = tree(place / made) == tree(_finished() / made)
+        return compare(finished() / made, place / made)
+    same = tree(place / made) == tree(finished() / made)
     return None if same else f"{made} differs from what is made with room"
 
 

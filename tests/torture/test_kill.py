@@ -31,7 +31,7 @@ def write_in_place(path, content):
 
 
 @contextmanager
-def fill_in_place(path, replace=False):
+def fill_in_place(path, replace=False, may_go=None):
     path.mkdir(parents=True, exist_ok=True)
     for old in path.iterdir():
         old.unlink()
