@@ -98,7 +98,7 @@ def pick_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    kind, _, index = name.partition(":")
+    kind = name.partition(":")[0]
     there = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
@@ -106,8 +106,9 @@ def pick_device(name: str) -> torch.device:
     }
     if not there.get(kind, False):
         raise ValueError(f"device ({name}) is not available here; try cpu")
-    if index and not (index.isdigit() and int(index) < torch.cuda.device_count()):
-        raise ValueError(
-            f"device ({name}) must be one of {torch.cuda.device_count()} devices"
-        )
+    names = [kind]
+    if kind == "cuda":
+        names += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if name not in names:
+        raise ValueError(f"device ({name}) must be {' or '.join(names)}")
     return torch.device(name)

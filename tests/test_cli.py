@@ -481,6 +481,7 @@ def test_a_value_is_passed_on_as_it_was_typed(words, name, value):
         ),
         (["generate", "--top-q", "3"], "unrecognized arguments: --top-q"),
         (["generate", "--device", "tpu"], "device (tpu) is not available here"),
+        (["generate", "--device", "cpu:"], "device (cpu:) must be cpu"),
         (["evaluate", "."], "holds no checkpoint: no model.safetensors"),
         (["describe", "--on", "abacus"], "unknown device 'abacus'; known devices are"),
     ],

@@ -160,12 +160,22 @@ def test_auto_takes_the_fastest_device_there_is(
     assert pick_device("auto") == torch.device("cuda")
     assert pick_device("cuda:1") == torch.device("cuda:1")
     assert pick_device("cpu") == torch.device("cpu")
-    with pytest.raises(ValueError, match=r"device \(cuda:2\) must be one of 2 devices"):
-        pick_device("cuda:2")
+    for name in ("cuda:2", "cuda:", "cuda:01", "cuda:0:1"):
+        with pytest.raises(
+            ValueError, match=rf"device \({name}\) must be cuda or cuda:0 or cuda:1$"
+        ):
+            pick_device(name)
     there["cuda"] = False
     for name in ("cuda", "cuda:0"):
         with pytest.raises(ValueError, match=rf"device \({name}\) is not available"):
             pick_device(name)
+
+
+@pytest.mark.parametrize("name", ["cpu:", "cpu:0", "cpu:x"])
+def test_a_processor_has_no_number(name: str) -> None:
+    """RuntimeError: Invalid device string: 'cpu:'."""
+    with pytest.raises(ValueError, match=rf"device \({name}\) must be cpu$"):
+        pick_device(name)
 
 
 def test_a_gpu_without_bfloat16_is_told_what_it_can_do(
