@@ -387,7 +387,7 @@ def _parser(words: Sequence[str]) -> tuple[argparse.ArgumentParser, Options]:
         (export, _export_arguments),
         (describe, _describe_arguments),
     ):
-        name, line = function.__name__, (function.__doc__ or "").splitlines()[0]
+        name, line = function.__name__, (function.__doc__ or "").partition("\n")[0]
         one = verbs.add_parser(name, help=line, description=line)
         one.set_defaults(verb=function)
         if name == asked:  # a hundred flags cost time; give them to who asks

@@ -391,6 +391,14 @@ def test_help_is_quick_and_does_not_wait_for_pytorch():
     assert spent < 2  # a sanity bound; the benchmark measures
 
 
+@pytest.mark.parametrize("words", [["--help"], ["describe"]], ids=lambda w: w[0])
+def test_nothing_needs_docstrings(here, words):
+    """With PYTHONOPTIMIZE=2 there are none: IndexError, whatever the verb."""
+    command = [sys.executable, "-OO", "-m", "minillm", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(("usage: minillm", "llama"))
+
+
 def test_help_explains_every_field_in_the_words_of_config(capsys):
     out = " ".join(run(capsys, "train", "--help").split())
     assert "--n_kv_heads N Key/value heads; 0 means n_heads" in out
