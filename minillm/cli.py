@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from minillm.checkpoint import Checkpoint
+    from minillm.tokenizer import Tokenizer
     from minillm.train import Metrics
 
 DATA = DataConfig().directory
@@ -184,9 +185,10 @@ def train(options: argparse.Namespace) -> int:
         os._exit(2)  # PyTorch's threads may wait for the other half an hour
     if signals.number:
         if leads:
+            instead = " in place of --overwrite" if options.overwrite else ""
             _say(
                 f"minillm: stopped; {directory} holds a checkpoint: give the same"
-                " command with --resume"
+                f" command with --resume{instead}"
             )
         return 128 + signals.number
     if leads:
@@ -255,10 +257,13 @@ def generate(options: argparse.Namespace) -> int:
         generator.seed()
     else:
         generator.manual_seed(options.seed)
+    prompt = options.prompt
+    if prompt is None:
+        prompt = _first_character(loaded.tokenizer)
     pieces = complete(
         model,
         loaded.tokenizer,
-        options.prompt,
+        prompt,
         options.max_new_tokens,
         sampler,
         generator,
@@ -267,7 +272,7 @@ def generate(options: argparse.Namespace) -> int:
         past_key_values=cache,
     )
     first = next(pieces, "")  # a mistake is found before anything is printed
-    print(options.prompt + first, end="", flush=True)
+    print(prompt + first, end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
     print()
@@ -438,7 +443,11 @@ def _evaluate_arguments(one: argparse.ArgumentParser) -> None:
 
 def _generate_arguments(one: argparse.ArgumentParser) -> None:
     _add_run(one)
-    one.add_argument("--prompt", default="\n", help="text to continue (a new line)")
+    one.add_argument(
+        "--prompt",
+        help="text to continue (a new line, or the first character of a vocabulary"
+        " without one)",
+    )
     one.add_argument("--max_new_tokens", type=int, default=500, help="at most (500)")
     one.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (0.8)")
     one.add_argument("--top_k", type=int, help="keep the k best tokens (all)")
@@ -647,9 +656,18 @@ def _corpus_folder(sources: Sequence[str]) -> Path:
     source = sources[0]
     if source.startswith("hf:"):  # NAME:CONFIGURATION, but no folder on Windows is
         source = source.removeprefix("hf:").replace(":", "-")
-    path = Path(source)
-    name = path.absolute().parent.name if path.suffix == ".bin" else path.stem
+    path = Path(os.path.abspath(source))  # ".." has no name
+    name = path.parent.name if path.suffix == ".bin" else path.stem
     return DATA.parent / (name or "corpus")
+
+
+def _first_character(tokenizer: "Tokenizer") -> str:
+    """What a text may begin with: a new line, or what the alphabet has instead."""
+    try:
+        tokenizer.encode("\n")
+    except ValueError:
+        return tokenizer.decode([0])
+    return "\n"
 
 
 def _row(metrics: "Metrics") -> str:

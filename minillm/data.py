@@ -394,7 +394,13 @@ class Corpus:
                 any(self.directory.glob("*.bin"))
                 and not (self.directory / "tokenizer.json").exists()
             )
-            how = f"{directory} --tokenizer gpt2 --dtype uint16, or as it was written"
+            folder = (
+                self.directory if self.directory.is_dir() else self.directory.parent
+            )
+            how = (
+                f"{folder} --out {folder / 'corpus'} --tokenizer gpt2 --dtype uint16,"
+                " or as it was written"
+            )
             raise ValueError(
                 f"{directory} is not a prepared corpus (it has no meta.json): run"
                 f" minillm prepare{f' {how}' if bare else ''}"

@@ -103,11 +103,32 @@ def test_token_files_of_another_program_are_trained_on(here, capsys):
         Path(f"nano/{split}.bin").write_text(content)
     for where in ("nano", "nano/train.bin"):
         line = mistake(capsys, "train", "--data", where)
-        assert "--tokenizer gpt2 --dtype uint16" in line
+        assert "--out nano/corpus --tokenizer gpt2 --dtype uint16" in line
     words = ["prepare", "nano/train.bin", "nano/val.bin", "--dtype", "uint16"]
     assert "must be gpt2 or bytes" in mistake(capsys, *words)
     assert "vocabulary 257 (bytes)" in run(capsys, *words, "--tokenizer", "bytes")
     assert "step     12" in run(capsys, "train", "--data", "data/nano", *QUICK)
+
+
+@pytest.mark.parametrize("where", ["data/nano", "data/nano/train.bin"])
+def test_the_advice_for_token_files_of_another_program_works(here, capsys, where):
+    """It named no --out, and the one that is the default were the files themselves."""
+    Path("data/nano").mkdir(parents=True)
+    for split in ("train", "val"):
+        content = "".join(f"{c}\0" for c in tiny.TEXT[:3000])
+        Path(f"data/nano/{split}.bin").write_text(content)
+    _, _, advice = mistake(capsys, "train", "--data", where).partition("minillm ")
+    advice = advice.partition(",")[0].replace("gpt2", "bytes")  # gpt2 is downloaded
+    assert "data/nano/corpus: 3,000 tokens" in run(capsys, *advice.split())
+
+
+def test_the_advice_after_training_works_without_line_ends(here, capsys):
+    """`generate` began with a new line, which this vocabulary does not have."""
+    Path("mine.txt").write_text(tiny.TEXT.replace("\n", ""))
+    run(capsys, "prepare", "mine.txt")
+    out = run(capsys, "train", "llama", "--data", "data/mine", *QUICK)
+    advice = out.partition("hear it with: minillm ")[2].split()
+    assert run(capsys, *advice, "--seed", "3").startswith(" ")
 
 
 def test_the_default_names_need_no_thought(stand_in, capsys):
@@ -208,6 +229,19 @@ def test_training_goes_on_where_it_was_told_to_stop(stand_in, capsys):
         capsys, "train", *QUICK, "--out", "runs/killed", "--resume"
     )
     assert expected == whole.read_bytes()
+
+
+@pytest.mark.usefixtures("heard")
+def test_the_advice_of_a_stopped_run_works(stand_in, capsys, monkeypatch):
+    """--resume was to be added to a command with --overwrite, which excludes it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "_row", lambda _: os.kill(os.getpid(), signal.SIGTERM) or "")
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["train", *QUICK, "--overwrite"])
+    assert ended.value.code == 128 + signal.SIGTERM
+    advice = "give the same command with --resume in place of --overwrite"
+    assert capsys.readouterr().err.rstrip().endswith(advice)
+    assert "step     12" in run(capsys, "train", *QUICK, "--resume")
 
 
 def test_a_told_end_of_prepare_leaves_nothing_behind(here):
@@ -331,6 +365,18 @@ def test_the_folder_of_a_dataset_has_no_colon():
     )
     assert cli._corpus_folder(["hf:owner/name"]) == Path("data/name")
     assert cli._corpus_folder(["a:b.txt"]) == Path("data/a:b")
+
+
+@pytest.mark.parametrize(("source", "name"), [("..", "mine"), (".", "sub")])
+def test_a_corpus_is_called_after_the_folder_that_dots_mean(
+    here, capsys, monkeypatch, source, name
+):
+    """`prepare ..` would have written data/.., which is the folder one is in."""
+    Path("mine/sub").mkdir(parents=True)
+    Path("mine/sub/text.txt").write_text(tiny.TEXT)
+    monkeypatch.chdir("mine/sub")
+    assert run(capsys, "prepare", source).startswith(f"data/{name}: ")
+    assert data.Corpus(f"data/{name}").vocab_size
 
 
 def test_describe_takes_the_vocabulary_of_the_prepared_corpus(stand_in, capsys):
