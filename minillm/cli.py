@@ -405,10 +405,11 @@ def _prepare_arguments(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "source",
         nargs="*",
+        type=_given,
         help="shakespeare, shakespeare-complete, python-docs, or your own: text"
         " files, a folder, .jsonl, .parquet, hf:DATASET, or nanoGPT's or llm.c's .bin",
     )
-    one.add_argument("--out", type=Path, help="folder to write (data/NAME)")
+    one.add_argument("--out", type=_path, help="folder to write (data/NAME)")
     one.add_argument(
         "--tokenizer", default="chars", help="chars, bytes, bpe:N or gpt2 (chars)"
     )
@@ -423,13 +424,13 @@ def _prepare_arguments(one: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="replace what stands in the folder"
     )
     one.add_argument(
-        "--verify", type=Path, metavar="FOLDER", help="check a prepared folder instead"
+        "--verify", type=_path, metavar="FOLDER", help="check a prepared folder instead"
     )
 
 
 def _train_arguments(one: argparse.ArgumentParser) -> None:
     _add_plan(one)
-    one.add_argument("--out", type=Path, help="folder of the run (runs/PRESET)")
+    one.add_argument("--out", type=_path, help="folder of the run (runs/PRESET)")
     again = one.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="continue the run there")
     again.add_argument("--overwrite", action="store_true", help="replace the run there")
@@ -437,7 +438,7 @@ def _train_arguments(one: argparse.ArgumentParser) -> None:
 
 def _evaluate_arguments(one: argparse.ArgumentParser) -> None:
     _add_run(one)
-    one.add_argument("--data", type=Path, help="prepared corpus (the run's own)")
+    one.add_argument("--data", type=_path, help="prepared corpus (the run's own)")
     one.add_argument("--split", choices=("val", "train"), default="val")
 
 
@@ -481,7 +482,7 @@ def _export_arguments(one: argparse.ArgumentParser) -> None:
         help="aoti: a step compiled for this machine; needs a C++ compiler and a minute"
         " (huggingface)",
     )
-    one.add_argument("--out", type=Path, help="folder to write (RUN/FORMAT)")
+    one.add_argument("--out", type=_path, help="folder to write (RUN/FORMAT)")
 
 
 def _describe_arguments(one: argparse.ArgumentParser) -> None:
@@ -502,7 +503,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(config.preset_names())}, or a .toml file (llama)",
     )
     parser.add_argument(
-        "--data", type=Path, default=None, help=f"prepared corpus ({DATA})"
+        "--data", type=_path, default=None, help=f"prepared corpus ({DATA})"
     )
     for section, kind in (("model", ModelConfig), ("train", TrainConfig)):
         group = parser.add_argument_group(f"[{section}], each instead of the preset's")
@@ -521,7 +522,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run",
         nargs="?",
-        type=Path,
+        type=_path,
         default=RUNS / "llama",
         help="folder of a run, a checkpoint or an export (runs/llama)",
     )
@@ -561,6 +562,17 @@ def _reader(kind: Any) -> Any:
     if kind is bool:
         return _truth
     return kind if kind in (int, float) else str
+
+
+def _given(word: str) -> str:
+    """A name; an empty word is what a shell makes of a variable that is not set."""
+    if not word:
+        raise argparse.ArgumentTypeError("'' must hold at least one character")
+    return word
+
+
+def _path(word: str) -> Path:
+    return Path(_given(word))
 
 
 def _truth(word: str) -> bool:
