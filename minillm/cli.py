@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from minillm import __version__, config
 from minillm.config import DataConfig, ModelConfig, RunConfig, TrainConfig
@@ -41,6 +41,7 @@ TRACEBACK = "MINILLM_TRACEBACK"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says, and exit."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    _open_streams()
     # A terminal without a character for it gets its number, and no error.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -52,7 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             verb = options.verb
             code = verb(options)
     except BrokenPipeError:  # `minillm generate | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except KeyboardInterrupt as interrupt:
         _say("minillm: interrupted")
@@ -88,7 +88,7 @@ def prepare(options: argparse.Namespace) -> int:
                 f"--verify takes a prepared folder only, not {options.source[0]}"
             )
         data.verify(options.verify)
-        print(f"{options.verify}: every file is the one that was written")
+        _print(f"{options.verify}: every file is the one that was written")
         return 0
     if not options.source:
         raise ValueError("name a source: shakespeare, a file or a folder")
@@ -123,7 +123,7 @@ def prepare(options: argparse.Namespace) -> int:
                 overwrite=options.overwrite,
                 report=report,
             )
-    print(
+    _print(
         f"{directory}: {len(corpus.train):,} tokens to train on,"
         f" {len(corpus.val):,} to validate, vocabulary {corpus.vocab_size:,}"
         f" ({corpus.tokenizer.kind})"
@@ -145,13 +145,20 @@ def train(options: argparse.Namespace) -> int:
     signals = _Signals()
     bar = _bar(unit="step", total=plan.train.steps, disable=None if leads else True)
 
+    def show(line: str) -> None:
+        with bar.external_write_mode(file=sys.stdout):
+            try:
+                _print(line)
+            except OSError as error:  # that nobody reads is no reason to stop
+                _say(
+                    f"minillm: {one_line(error)}; nothing more is printed, and the run"
+                    f" in {directory} is not stopped"
+                )
+
     def announce() -> None:
         size = f"{costs.num_parameters(plan.model):,} parameters"
         steps = f"{plan.train.steps:,} steps ({plan.train.warmup_steps} of warm-up)"
-        bar.write(
-            f"{options.preset}: {size}, {steps}, writing to {directory}",
-            file=sys.stdout,
-        )
+        show(f"{options.preset}: {size}, {steps}, writing to {directory}")
 
     begun = False
 
@@ -167,7 +174,7 @@ def train(options: argparse.Namespace) -> int:
                 tokens_per_second=f"{metrics.tokens_per_second:,.0f}",
             )
         if metrics.val_loss is not None:
-            bar.write(_row(metrics), file=sys.stdout)
+            show(_row(metrics))
 
     try:
         with _answering(signals.note), bar:
@@ -181,7 +188,6 @@ def train(options: argparse.Namespace) -> int:
             )
     except PeerLostError as error:
         _say(f"minillm: error: {error}")
-        sys.stdout.flush()
         os._exit(2)  # PyTorch's threads may wait for the other half an hour
     if signals.number:
         if leads:
@@ -192,7 +198,7 @@ def train(options: argparse.Namespace) -> int:
             )
         return 128 + signals.number
     if leads:
-        print(f"{directory}: done; hear it with: minillm generate {directory}")
+        show(f"{directory}: done; hear it with: minillm generate {directory}")
     return 0
 
 
@@ -212,11 +218,11 @@ def evaluate(options: argparse.Namespace) -> int:
     result = measure(loaded.model, split)
     if math.isnan(result.loss):
         raise ValueError(f"loss (nan) of {options.run} is no number: it has diverged")
-    print(f"loss            {result.loss:.4f} nats per token")
-    print(f"perplexity      {result.perplexity:.2f}")
+    _print(f"loss            {result.loss:.4f} nats per token")
+    _print(f"perplexity      {result.perplexity:.2f}")
     if result.bits_per_byte is not None:
-        print(f"bits per byte   {result.bits_per_byte:.4f}")
-    print(f"tokens          {result.tokens:,} ({options.split}, all but the first)")
+        _print(f"bits per byte   {result.bits_per_byte:.4f}")
+    _print(f"tokens          {result.tokens:,} ({options.split}, all but the first)")
     return 0
 
 
@@ -272,10 +278,10 @@ def generate(options: argparse.Namespace) -> int:
         past_key_values=cache,
     )
     first = next(pieces, "")  # a mistake is found before anything is printed
-    print(prompt + first, end="", flush=True)
+    _print(prompt + first, end="")
     for piece in pieces:
-        print(piece, end="", flush=True)
-    print()
+        _print(piece, end="")
+    _print()
     return 0
 
 
@@ -289,10 +295,10 @@ def export(options: argparse.Namespace) -> int:
         from minillm import fast
 
         fast.package(loaded.model, loaded.config, loaded.tokenizer, out)
-        print(f"{out}: speaks with minillm generate {out} --packaged")
+        _print(f"{out}: speaks with minillm generate {out} --packaged")
         return 0
     huggingface.export(loaded.model, loaded.tokenizer, out)
-    print(f"{out}: opens with transformers.AutoModelForCausalLM.from_pretrained")
+    _print(f"{out}: opens with transformers.AutoModelForCausalLM.from_pretrained")
     return 0
 
 
@@ -308,22 +314,22 @@ def describe(options: argparse.Namespace) -> int:
     hours = costs.train_hours(
         model, settings, options.on, utilisation=options.utilisation
     )
-    print(f"{options.preset}{assumed}")
-    print()
-    print(f"{'parameter':34}{'shape':>16}{'copies':>8}{'numbers':>14}")
+    _print(f"{options.preset}{assumed}")
+    _print()
+    _print(f"{'parameter':34}{'shape':>16}{'copies':>8}{'numbers':>14}")
     for part in costs.parts(model):
         shape = " x ".join(str(length) for length in part.shape)
-        print(f"{part.name:34}{shape:>16}{part.count:>8}{part.parameters:>14,}")
-    print(f"{'all':34}{'':24}{costs.num_parameters(model):>14,}")
-    print()
+        _print(f"{part.name:34}{shape:>16}{part.count:>8}{part.parameters:>14,}")
+    _print(f"{'all':34}{'':24}{costs.num_parameters(model):>14,}")
+    _print()
     forward = costs.forward_flops_per_token(model, model.context_length)
-    print(f"{'FLOPs per token, forward, full context':46}{_si(forward):>12}")
+    _print(f"{'FLOPs per token, forward, full context':46}{_si(forward):>12}")
     per_token = costs.train_flops_per_token(model)
-    print(f"{'FLOPs per token, training':46}{_si(per_token):>12}")
+    _print(f"{'FLOPs per token, training':46}{_si(per_token):>12}")
     tokens = costs.train_tokens(model, settings)
-    print(f"{'tokens read in training':46}{_si(tokens):>12}")
-    print(f"{'FLOPs, training':46}{_si(tokens * per_token):>12}")
-    print()
+    _print(f"{'tokens read in training':46}{_si(tokens):>12}")
+    _print(f"{'FLOPs, training':46}{_si(tokens * per_token):>12}")
+    _print()
     bytes_ = costs.memory(model, settings)
     for name, size in (
         ("weights, float32", bytes_.weights),
@@ -340,10 +346,10 @@ def describe(options: argparse.Namespace) -> int:
             bytes_.cache,
         ),
     ):
-        print(f"{name:46}{_bytes(size):>12}")
-    print()
+        _print(f"{name:46}{_bytes(size):>12}")
+    _print()
     time = _time(hours * 3600)
-    print(
+    _print(
         f"about {time} on {options.on} at {options.utilisation:.0%} of its peak"
         f" ({costs.DEVICES[options.on][1]})"
     )
@@ -361,6 +367,9 @@ class _Parser(argparse.ArgumentParser):
             name = message.split()[1].rstrip(":")
             message += f"; a value that begins with - is joined to it: {name}=--"
         _fail(message)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        _print(message, end="")  # argparse's own is silent where nothing can be written
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         # Until Python 3.12, argparse takes the value of `--stop=--` for a separator.
@@ -810,9 +819,39 @@ def _bar(*, disable: bool | None = None, **settings: Any) -> "tqdm[NoReturn]":
     return tqdm(disable=disable, leave=False, **settings)
 
 
+def _open_streams() -> None:
+    """Open the null device for closed streams: else a file gets their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # It gets the lowest number that is free, which is the stream's own.
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
+def _print(line: str = "", end: str = "\n") -> None:
+    """Print at once: what waits in a buffer fails when Python ends, and nobody answers.
+
+    Raises:
+        OSError: standard output is full, or its reader gone; names it.
+    """
+    try:
+        print(line, end=end, flush=True)
+    except OSError as error:
+        _silence(sys.stdout)
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
 def _say(line: str) -> None:
-    with suppress(OSError):  # nobody listens any more: the exit code says it
+    try:
         print(line, file=sys.stderr, flush=True)
+    except OSError:  # nobody listens any more: the exit code says it
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    """Let what is written go nowhere, and what is still in the buffer."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _fail(message: str) -> NoReturn:

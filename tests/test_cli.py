@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,22 @@ def mistake(capsys, *words: str) -> str:
     assert err.rstrip().endswith(lines[0])
     assert "Traceback" not in err
     return lines[0].removeprefix("minillm: error: ")
+
+
+@contextmanager
+def unwritable(kind: str):
+    """A file that is full, or a pipe whose reader is gone."""
+    if kind == "full":
+        file = "/dev/full"
+    else:
+        reader, file = os.pipe()
+        os.close(reader)
+    with open(file, "w") as stream:
+        yield stream
+
+
+has_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+UNWRITABLE = [pytest.param("full", marks=has_full), "pipe"]
 
 
 # ------------------------------------------------------------------ the verbs
@@ -865,6 +882,123 @@ def test_a_reader_that_has_enough_is_no_error(stand_in):
     command = f"{sys.executable} -m minillm generate --seed 1 | head -c 5"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)  # noqa: S602
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("kind", UNWRITABLE)
+@pytest.mark.parametrize(
+    "words", [["describe"], ["train", "--help"], ["--version"]], ids=" ".join
+)
+def test_an_output_that_cannot_be_written_is_one_line(here, words, kind, unbuffered):
+    """It failed as Python ended: "Exception ignored", two lines more, exit code 120."""
+    with unwritable(kind) as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "minillm", *words],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    if kind == "full":
+        line = "minillm: error: standard output: No space left on device\n"
+        assert (done.stderr, done.returncode) == (line, 2)
+    else:  # whoever closes a pipe has read enough
+        assert (done.stderr, done.returncode) == ("", 0)
+
+
+@has_full
+@pytest.mark.parametrize("verb", ["evaluate", "generate"])
+def test_a_text_that_nobody_can_keep_is_one_line(stand_in, capsys, monkeypatch, verb):
+    with unwritable("full") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        line = mistake(capsys, verb)
+        stdout.flush()  # as Python does when it ends
+    assert line == "standard output: No space left on device"
+
+
+@pytest.mark.parametrize("by_line", [False, True], ids=["blocks", "lines"])
+@pytest.mark.parametrize("kind", UNWRITABLE)
+def test_training_goes_on_though_nobody_reads(
+    stand_in, capsys, monkeypatch, kind, by_line
+):
+    """`train | head -1` ended after the first step, with exit code 0."""
+    with unwritable(kind) as stdout, monkeypatch.context() as patch:
+        stdout.reconfigure(line_buffering=by_line)
+        patch.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["train", *QUICK, "--out", "x"])
+        stdout.flush()
+    reason = "No space left on device" if kind == "full" else "Broken pipe"
+    assert capsys.readouterr().err == (
+        f"minillm: standard output: {reason}; nothing more is printed, and the run in x"
+        " is not stopped\n"
+    )
+    assert ended.value.code == 0
+    assert checkpoint.find(Path("x"), "last").name.endswith("12")
+
+
+@pytest.mark.parametrize("kind", UNWRITABLE)
+def test_a_run_that_is_whole_has_not_failed_for_its_last_line(
+    stand_in, capsys, monkeypatch, kind
+):
+    monkeypatch.setattr("minillm.train.train", lambda *_, **__: None)
+    with unwritable(kind) as stdout, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["train", *QUICK, "--out", "x"])
+    assert ended.value.code == 0
+    assert "the run in x is not stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", UNWRITABLE)
+def test_an_error_that_nobody_hears_keeps_its_exit_code(kind):
+    """It was 120 in place of 2."""
+    with unwritable(kind) as stderr:
+        command = [sys.executable, "-m", "minillm", "trian"]
+        environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+        done = subprocess.run(command, env=environment, stderr=stderr)
+    assert done.returncode == 2
+
+
+def closed(streams: str, *words: str):
+    """What Python does with ``words`` if the shell closes ``streams`` before."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$0" "$@" {streams}', sys.executable, *words],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_an_error_is_not_told_to_whoever_reads_the_output():
+    """Without a standard error, Python prints it to standard output."""
+    done = closed("2>&-", "-m", "minillm", "trian")
+    assert (done.stdout, done.returncode) == ("", 2)
+
+
+@pytest.mark.parametrize("streams", ["2>&-", "<&- >&- 2>&-"])
+def test_a_command_works_without_standard_streams(here, streams):
+    """AttributeError: 'NoneType' object has no attribute 'write', out of the bar."""
+    Path("mine.txt").write_text(tiny.TEXT)
+    done = closed(streams, "-m", "minillm", "prepare", "mine.txt")
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert data.Corpus("data/mine").vocab_size
+
+
+@pytest.mark.parametrize("streams", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_no_file_gets_the_number_of_a_standard_stream(here, streams):
+    """The next one that was opened became standard error, and signals wrote into it."""
+    program = """
+import os
+from minillm import cli
+
+cli._open_streams()
+with open("said", "w") as file:
+    print(file.fileno(), *map(os.get_inheritable, range(3)), file=file)
+"""
+    assert closed(streams, "-c", program).returncode == 0
+    number, *inherited = Path("said").read_text().split()
+    assert int(number) > 2
+    assert inherited == ["True"] * 3
 
 
 @pytest.mark.parametrize(
