@@ -71,6 +71,11 @@ def _save(path: Path) -> None:
 
 
 ANOTHER = (*TRAIN, "--seed", "7")
+SELDOM = (
+    *(*TRAIN, "--steps", "100", "--checkpoint_every", "25"),
+    *("--eval_every", "100", "--log_every", "100"),
+)
+"""A run that writes so seldom that another can begin in between."""
 OFTEN = (*TRAIN, "--steps", "60", "--checkpoint_every", "1", "--eval_every", "1")
 
 
@@ -79,11 +84,11 @@ def moved_away(random: Random) -> Iterator[Trial]:
     with home() as template, tempfile.TemporaryDirectory() as name:
         whole = Path(shutil.copytree(template, Path(name) / "whole"))
         call(*ANOTHER, folder=whole)
-        seconds = _seconds(TRAIN, template, Path(name))
+        seconds = _seconds(SELDOM, template, Path(name))
         while True:
             place = Path(shutil.copytree(template, Path(name) / "place"))
             run, moved = place / "runs" / "llama", place / "moved"
-            one = Call(TRAIN, place)
+            one = Call(SELDOM, place)
             _wait_for(run / "checkpoints")
             time.sleep(random.uniform(0, seconds / 2))
             run.rename(moved)
@@ -106,10 +111,15 @@ def read_meanwhile(random: Random) -> Iterator[Trial]:
             place = Path(shutil.copytree(template, Path(name) / "place"))
             run = place / "runs" / "llama"
             one = Call(OFTEN, place)
-            _wait_for(run / "checkpoints" / "step-00000000")
-            while one.process.is_alive():
-                yield _unreadable(run, random.choice(("best", "last")))
-            done = one.wait()
+            try:
+                _wait_for(run / "checkpoints" / "step-00000000")
+                while one.process.is_alive():
+                    yield _unreadable(run, random.choice(("best", "last")))
+            except GeneratorExit:  # enough was tried
+                one.process.kill()
+                raise
+            finally:
+                done = one.wait()
             yield done.fault or (None if done.code == 0 else done.err)
             shutil.rmtree(place)
 

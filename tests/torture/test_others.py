@@ -26,10 +26,11 @@ def trust_the_name():
     run.RunFolder.require_held = lambda _: None
 
 
-def speak_in_vain():
+def speak_anyway():
     from minillm import cli
 
-    cli._hush = lambda *_: None
+    cli._print = print
+    cli._open_streams = lambda: None
 
 
 @pytest.mark.parametrize(
@@ -40,8 +41,8 @@ def speak_in_vain():
             replace_whatever_is_there,
             "is gone",
         ),
-        ("a run is moved away while it trains", trust_the_name, "differ"),
-        ("nobody listens", speak_in_vain, "standard output"),
+        ("a run is moved away while it trains", trust_the_name, "holds a run already"),
+        ("nobody listens", speak_anyway, "a traceback"),
     ],
 )
 def test_an_attack_sees_a_planted_bug(name, bug, lost, monkeypatch):
