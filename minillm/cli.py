@@ -10,6 +10,7 @@ import dataclasses
 import io
 import math
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -198,7 +199,7 @@ def train(options: argparse.Namespace) -> int:
             )
         return 128 + signals.number
     if leads:
-        show(f"{directory}: done; hear it with: minillm generate {directory}")
+        show(f"{directory}: done; hear it with: minillm generate {_word(directory)}")
     return 0
 
 
@@ -295,7 +296,7 @@ def export(options: argparse.Namespace) -> int:
         from minillm import fast
 
         fast.package(loaded.model, loaded.config, loaded.tokenizer, out)
-        _print(f"{out}: speaks with minillm generate {out} --packaged")
+        _print(f"{out}: speaks with minillm generate {_word(out)} --packaged")
         return 0
     huggingface.export(loaded.model, loaded.tokenizer, out)
     _print(f"{out}: opens with transformers.AutoModelForCausalLM.from_pretrained")
@@ -689,6 +690,11 @@ def _first_character(tokenizer: "Tokenizer") -> str:
     except ValueError:
         return tokenizer.decode([0])
     return "\n"
+
+
+def _word(path: Path) -> str:
+    """A path as one types it, blanks and all."""
+    return shlex.quote(str(path))
 
 
 def _row(metrics: "Metrics") -> str:

@@ -647,7 +647,9 @@ def test_bare_token_files_become_a_corpus(dtype, tmp_path, monkeypatch):
     for split, text in texts.items():
         ids = [*known.encode(text), known.end_of_text]
         np.array(ids).astype(dtype).tofile(folder / f"{split}.bin")
-    with pytest.raises(ValueError, match=r"minillm prepare .*nano --tokenizer gpt2"):
+    with pytest.raises(
+        ValueError, match=r"prepare .*nano --out .*corpus --tokenizer gpt2"
+    ):
         Corpus(folder)
     seen: list[data.Progress] = []
     corpus = data.adopt(

@@ -306,7 +306,7 @@ def _starved(
 
 def _some_memory(random: Random) -> Before:
     name = random.choice(("RLIMIT_AS", "RLIMIT_DATA"))
-    return leave_memory, (name, random.randrange(80 * 2**20))
+    return leave_memory, (name, random.randrange(32 * 2**20))
 
 
 def larger_than_memory(random: Random) -> Iterator[Trial]:

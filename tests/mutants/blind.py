@@ -407,15 +407,15 @@ BLIND = (
     ),
     Mutant(
         file="run.py",
-        old='kept = [row for row in self.rows() if row["step"] <= step]',
-        new='kept = [row for row in self.rows() if row["step"] < step]',
+        old='kept = [line for row, line in self._lines() if row["step"] <= step]',
+        new='kept = [line for row, line in self._lines() if row["step"] < step]',
         why="Resuming throws away the row of the step it resumes from, which is not"
         " written again.",
     ),
     Mutant(
         file="run.py",
-        old='whole = read_description(self.metrics_path).rpartition(b"\\n")[0]',
-        new="whole = read_description(self.metrics_path)",
+        old='if not line.endswith(b"\\n") and len(line) < LONGEST_ROW:',
+        new="if not line:",
         why="A row that a power cut left unfinished makes the whole run unreadable.",
     ),
     # ---------------------------------------------------------------- config, costs

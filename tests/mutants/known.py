@@ -280,4 +280,34 @@ KNOWN = (
         "pass",
         "the end of memory is the end of the process, or is called damage",
     ),
+    Mutant(
+        "files.py",
+        "may_go(old)",
+        "pass",
+        "a file that was saved into a folder meanwhile is removed",
+    ),
+    Mutant(
+        "run.py",
+        "if self._held is not None and self._held != _identity(self._lock_path):",
+        "if False:",
+        "a run that was moved away removes another's checkpoints",
+    ),
+    Mutant(
+        "train.py",
+        "            loop.rehearse()",
+        "            pass",
+        "a batch that cannot be computed costs the old run",
+    ),
+    Mutant(
+        "checkpoint.py",
+        "step-(\\d{8,})",
+        "step-(\\d{8})",
+        "steps of nine digits are not found",
+    ),
+    Mutant(
+        "cli.py",
+        "print(line, end=end, flush=True)",
+        "print(line, end=end)",
+        "a full standard output is found when Python ends, and nobody answers",
+    ),
 )
