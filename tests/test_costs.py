@@ -26,8 +26,9 @@ def shape(name: str) -> ModelConfig:
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("tied", [True, False])
-def test_the_parts_are_the_parameters_of_the_built_model(name, tied):
-    model_config = dataclasses.replace(shape(name), tied=tied)
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_parts_are_the_parameters_of_the_built_model(name, tied, bias):
+    model_config = dataclasses.replace(shape(name), tied=tied, bias=bias)
     model = build(model_config)
     listed = {}
     for part in costs.parts(model_config):
