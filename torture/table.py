@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from minillm.files import read_json, write_json
 from torture.attack import Result
 
 RESULTS = Path(__file__).parent / "results.json"
+
+OPTION = re.compile(r"--\w+")
+"""Two hyphens that Markdown would make a dash of."""
 
 
 def keep(kind: str, result: Result, seed: int, path: Path = RESULTS) -> None:
@@ -53,7 +57,8 @@ def summary(kind: str, path: Path = RESULTS) -> str:
             tries = f"{row['tries']:,}"
             if row["why_not"]:
                 tries += f" (not possible: {row['why_not']})"
-            cells = (row["attack"], row["promise"], tries, f"{row['lost']:,}")
+            words = (OPTION.sub(r"`\g<0>`", row[key]) for key in ("attack", "promise"))
+            cells = (*words, tries, f"{row['lost']:,}")
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

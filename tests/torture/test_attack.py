@@ -64,11 +64,11 @@ def test_a_row_takes_the_place_of_its_older_self(tmp_path):
 def test_a_summary_shows_losses_and_what_was_not_tried(tmp_path):
     """A page that shows survivors alone would be an advertisement."""
     path = tmp_path / "results.json"
-    table.keep("x", Result("a", "this holds", 1200, ("one", "two"), 0.1), 0, path)
+    table.keep("x", Result("a", "this --holds", 1200, ("one", "two"), 0.1), 0, path)
     table.keep("x", Result("b", "that too", 0, (), 0.1, "no root"), 0, path)
     table.keep("y", Result("c", "elsewhere", 3, (), 0.1), 0, path)
     assert table.summary("x", path).splitlines()[2:] == [
-        "| a | this holds | 1,200 | 2 |",
+        "| a | this `--holds` | 1,200 | 2 |",
         "| b | that too | 0 (not possible: no root) | 0 |",
     ]
 
