@@ -267,6 +267,19 @@ def test_a_package_slides_like_the_model(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_package_that_no_manifest_vouches_for_is_not_run(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A program that was laid beside a checkpoint."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["files"][fast.PACKAGE]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"decoder\.pt2 must be in .*manifest\.json"):
+        fast.load_package(copy)
+
+
+@pytest.mark.slow
 def test_a_package_for_another_machine_is_refused(folder: Path, tmp_path: Path) -> None:
     """Machine code for another processor does not fail: it kills the process."""
     moved = shutil.copytree(folder, tmp_path / "moved")
