@@ -797,7 +797,8 @@ def _check_replaceable(directory: str | Path, target: Path) -> None:
             " another program's"
         )
     # Without a manifest, even files of these names are somebody else's.
-    if foreign := names - FILE_NAMES if ours else names:
+    foreign = names - FILE_NAMES if ours else names
+    if foreign:
         raise ValueError(
             f"{directory} must be empty or a prepared corpus, but it holds"
             f" {min(foreign)}"

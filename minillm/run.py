@@ -67,9 +67,10 @@ class RunFolder:
             ValueError: it is a model's, such as a checkpoint or an export, or another
                 program's.
         """
-        where = f"{self.directory} holds a model, not a run: choose another folder"
         if (self.directory / "model.safetensors").exists():
-            raise ValueError(where)
+            raise ValueError(
+                f"{self.directory} holds a model, not a run: choose another folder"
+            )
         try:
             config = read_json(self.config_path)
         except ValueError:  # not there, or damaged

@@ -5,6 +5,7 @@ in one sentence what was lost, or nothing. An attack that cannot be tried on thi
 machine says why, which is not the same as having survived.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,19 @@ Trial = str | None
 
 class NotPossibleError(Exception):
     """This machine lacks what the attack needs; the message says what."""
+
+
+def on_linux(
+    trials: Callable[[Random], Iterator[Trial]],
+) -> Callable[[Random], Iterator[Trial]]:
+    """The same trials, which are not possible elsewhere."""
+
+    def here(random: Random) -> Iterator[Trial]:
+        if sys.platform != "linux":
+            raise NotPossibleError("tried on Linux only")
+        yield from trials(random)
+
+    return here
 
 
 @dataclass(frozen=True)

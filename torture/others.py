@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
@@ -18,7 +18,7 @@ from random import Random
 
 from minillm import checkpoint
 from torture import starve
-from torture.attack import Attack, NotPossibleError, Trial
+from torture.attack import Attack, Trial, on_linux
 from torture.numbers import compare
 from torture.starve import EXPORT, PREPARE, TRAIN, VERBS, home, unfinished
 from torture.victims import Call, call
@@ -179,8 +179,6 @@ WAYS: dict[str, tuple[int, ...]] = {
 
 def unheard(random: Random) -> Iterator[Trial]:
     """Every verb, while nobody can hear it."""
-    if not Path("/dev/full").exists():
-        raise NotPossibleError("there is no /dev/full")
     trials = [(verb, way) for verb in VERBS for way in WAYS]
     random.shuffle(trials)
     with home() as template, tempfile.TemporaryDirectory() as name:
@@ -201,22 +199,11 @@ def unheard(random: Random) -> Iterator[Trial]:
             shutil.rmtree(place)
 
 
-def _on_linux(
-    trials: Callable[[Random], Iterator[Trial]],
-) -> Callable[[Random], Iterator[Trial]]:
-    def here(random: Random) -> Iterator[Trial]:
-        if sys.platform != "linux":
-            raise NotPossibleError("tried on Linux only")
-        yield from trials(random)
-
-    return here
-
-
 ATTACKS = (
     Attack(
         "a file is saved into a folder that is just made",
         "the file is there in the end, whatever became of the folder",
-        _on_linux(saved_meanwhile),
+        on_linux(saved_meanwhile),
         tries=90,
         few=3,
     ),
@@ -224,14 +211,14 @@ ATTACKS = (
         "a run is moved away while it trains",
         "it stops with one line; another run under its name ends bit-equal; what was"
         " moved opens",
-        _on_linux(moved_away),
+        on_linux(moved_away),
         tries=30,
         few=2,
     ),
     Attack(
         "a run is read while it trains",
         "the best and the last can be read, though it saves at every step",
-        _on_linux(read_meanwhile),
+        on_linux(read_meanwhile),
         tries=1000,
         few=20,
     ),
@@ -239,7 +226,7 @@ ATTACKS = (
         "nobody listens",
         "pipes and streams that are full or closed stop no verb, or with one line; a"
         " run trains on and ends bit-equal",
-        _on_linux(unheard),
+        on_linux(unheard),
         tries=None,
         few=8,
     ),

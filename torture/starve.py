@@ -30,7 +30,7 @@ import numpy as np
 from minillm import corpora, data
 from minillm.files import read_json, sha256_file, write_json
 from torture import victims
-from torture.attack import Attack, NotPossibleError, Trial
+from torture.attack import Attack, NotPossibleError, Trial, on_linux
 from torture.numbers import compare
 from torture.victims import SMALL, Call, Outcome, call
 
@@ -694,16 +694,9 @@ def _attack(
     promise: str,
     trials: Callable[[Random], Iterator[Trial]],
     count: _Count,
-    linux: bool = True,
 ) -> Attack:
-    """An attack that needs what only Linux has, or at least what Windows lacks."""
-
-    def here(random: Random) -> Iterator[Trial]:
-        if linux and not sys.platform.startswith("linux"):
-            raise NotPossibleError("such limits exist on Linux only")
-        yield from trials(random)
-
-    return Attack(name, promise, here, count.tries, count.few)
+    """An attack that needs what only Linux has."""
+    return Attack(name, promise, on_linux(trials), count.tries, count.few)
 
 
 LACKING = (
